@@ -1,10 +1,13 @@
 """What the system tests share: counted checks, a server process, throwaway certificates."""
-import contextlib, os, shutil, socket, subprocess, sys, tempfile, traceback
+import contextlib, os, shutil, subprocess, sys, tempfile, traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "faults"))
+from ports import Ports  # noqa: E402
 from vclient import Client, FILE_CONFIG, Refused, Server, Unknown, mount  # noqa: E402,F401
+
+PORTS = Ports.of_stage()
 
 
 class Checks:
@@ -53,9 +56,8 @@ class Checks:
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that this process has not had before, nor any other stage."""
+    return PORTS.block()
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ struct ClusterAdmission: Sendable {
                 tx.put(AutopilotConfiguration.nonVoters + answer.serverID, [])
             }
         }
-        try await take(
+        let isNews = try await take(
             RaftPeer(
                 raftID: answer.raftID, nodeID: answer.serverID, clusterAddress: answer.clusterAddress,
                 apiAddress: answer.apiAddress, hostName: answer.hostName, version: answer.version,
@@ -52,21 +52,25 @@ struct ClusterAdmission: Sendable {
         guard let keyring = try BarrierBootstrap.readKeyring(core.backend) else { throw .notInitialized }
         let members = try membership.node().state.members.map(\.peer)
         let record = JoinReplyRecord(clusterID: active.cluster.id, keyring: keyring, members: members)
-        core.log.info(
-            "a node joins the cluster",
-            ["node": answer.serverID, "address": answer.clusterAddress])
+        if isNews {
+            core.log.info(
+                "a node joins the cluster",
+                ["node": answer.serverID, "address": answer.clusterAddress])
+        }
         return JoinReply(
             members: RaftMembership(try membership.node().state).servers,
             sealed: try proof.seal(record.encoded, for: answer, random: core.random))
     }
 
-    private func take(_ peer: RaftPeer) async throws(VaultError) {
+    /// - Returns: whether the membership has changed by it; a node that asks again is a member already.
+    private func take(_ peer: RaftPeer) async throws(VaultError) -> Bool {
         let members = try membership.node().state.members
         if let known = members.first(where: { $0.peer.raftID == peer.raftID })?.peer {
             var fresh = peer
             fresh.isVoter = known.isVoter
-            if fresh != known { try await membership.make(.update(fresh)) }
-            return
+            if fresh == known { return false }
+            try await membership.make(.update(fresh))
+            return true
         }
         if let namesake = members.first(where: { $0.peer.nodeID == peer.nodeID }) {
             let silent = core.clock.monotonicNanoseconds() &- namesake.lastContact
@@ -83,6 +87,7 @@ struct ClusterAdmission: Sendable {
             try await membership.make(.remove(raftID: namesake.peer.raftID))
         }
         try await membership.make(.addLearner(peer))
+        return true
     }
 }
 
