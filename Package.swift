@@ -62,7 +62,7 @@ let package = Package(
 
         // The core.
         library("Barrier", ["PluginKit", "Crypto", "Base"], settings: hotPath),
-        library("Core", ["Barrier", "PluginKit", "Crypto", "Base", "CPosix"]),
+        library("Core", ["Barrier", "PluginKit", "Crypto", "Base", "CPosix"], settings: hotPath),
         library("SystemAPI", ["Core", "Barrier", "PluginKit", "Crypto", "Base"]),
 
         // Clients of other people's APIs.
@@ -87,10 +87,15 @@ let package = Package(
         library("CLI", ["APIClient", "Archives", "Net", "Base", "CPosix"]),
         .executableTarget(
             name: "holdfast", dependencies: ["CLI", "Server", "Base", "CWipingAllocator"],
+            exclude: ["exports.map"],
             swiftSettings: settings,
             // Swift's runtime is linked in: `swift test` knows no option for it, and the CLI starts faster
             // so.
-            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-Xlinker", "--version-script=Sources/holdfast/exports.map",
+                ])
+            ]),
 
         // Tests.
         library("TestKit", ["PluginKit", "Consensus", "Base"]),

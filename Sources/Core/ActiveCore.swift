@@ -14,10 +14,11 @@ package final class ActiveCore: Sendable {
     package let identities: IdentityCache
     package let audit: AuditBroker
     package let cluster: ClusterIdentity
+    private let http: HTTPSettings
 
     package init(
         barrier: UnsealedBarrier, mounts: MountRegistry, tokens: TokenStore, policies: ACLCache,
-        identities: IdentityCache, audit: AuditBroker, cluster: ClusterIdentity
+        identities: IdentityCache, audit: AuditBroker, cluster: ClusterIdentity, http: HTTPSettings
     ) {
         self.identities = identities
         self.barrier = barrier
@@ -26,6 +27,7 @@ package final class ActiveCore: Sendable {
         self.policies = policies
         self.audit = audit
         self.cluster = cluster
+        self.http = http
     }
 
     /// The identity behind a token's entity; nil for a token without one.
@@ -60,13 +62,9 @@ package final class ActiveCore: Sendable {
     /// Transactions over all of storage, on the commit thread.
     package var transactions: CommitTransactions { CommitTransactions(commits) }
 
-    private let http = Mutex(HTTPConfig())
     /// What operators have set about HTTP answers, as of the last commit.
-    package var httpConfig: HTTPConfig { http.withLock { $0 } }
+    package var httpConfig: HTTPConfig { http.config }
 
     /// Takes the HTTP settings anew.
-    func reloadHTTPConfig(_ view: any StorageView) throws(VaultError) {
-        let fresh = try HTTPConfig(view)
-        http.withLock { $0 = fresh }
-    }
+    func reloadHTTPConfig(_ view: any StorageView) throws(VaultError) { http.set(try HTTPConfig(view)) }
 }

@@ -1,5 +1,6 @@
 package import Base
 package import PluginKit
+import Synchronization
 
 /// What operators have set about HTTP answers (Vault API: `sys/config/cors`, `sys/config/ui/headers`): an
 /// immutable snapshot, replaced whole when a commit changes a record of it.
@@ -17,6 +18,29 @@ package struct HTTPConfig: Sendable, Equatable {
         var tx = Transaction(view: view)
         cors = try CORSConfig(&tx)
         uiHeaders = try UIHeader.readAll(&tx)
+    }
+}
+
+/// The newest snapshot, for every request; what nothing says while the server is sealed.
+package final class HTTPSettings: Sendable {
+    private let held = Mutex(HTTPConfig())
+    private let hasCORS = Atomic<Bool>(false)
+
+    init() {}
+
+    package var config: HTTPConfig { held.withLock { $0 } }
+
+    /// The rules for web pages of other origins while they are switched on. Nearly always nil: then this costs
+    /// one load.
+    package var cors: CORSConfig? {
+        guard hasCORS.load(ordering: .acquiring) else { return nil }
+        let cors = config.cors
+        return cors.isEnabled ? cors : nil
+    }
+
+    func set(_ config: HTTPConfig) {
+        held.withLock { $0 = config }
+        hasCORS.store(config.cors.isEnabled, ordering: .releasing)
     }
 }
 

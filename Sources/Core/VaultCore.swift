@@ -29,6 +29,8 @@ package final class VaultCore: Sendable {
     private let member = Mutex<ClusterMembership?>(nil)
     /// Nil while sealed, and for a node that is alone.
     var membership: ClusterMembership? { member.withLock { $0 } }
+    /// What operators have set about HTTP answers.
+    package let http = HTTPSettings()
     private let hooks = Mutex(CoreHooks())
     /// Held while the server passes from one state to the other.
     private let passage = Mutex<Void>(())
@@ -184,7 +186,7 @@ package final class VaultCore: Sendable {
         mounts.setBuiltIn("identity/", identityRoutes(tokens.identities))
         let fresh = ActiveCore(
             barrier: barrier, mounts: mounts, tokens: tokens, policies: policies,
-            identities: identities, audit: audit, cluster: try ClusterIdentity.read(view))
+            identities: identities, audit: audit, cluster: try ClusterIdentity.read(view), http: http)
         let follower = CacheFollower(
             core: fresh, backend: backend, rateLimiter: rateLimiter, log: log,
             onKeys: { [weak self] in self?.run { $0.keysFollowed } },
@@ -307,6 +309,7 @@ package final class VaultCore: Sendable {
         audit.clear()
         mounts.lockouts.stop()
         rateLimiter.clear()
+        http.set(HTTPConfig())
         mounts.clear()
         mounts.setBuiltIn("auth/token/", [])
         mounts.setBuiltIn("identity/", [])

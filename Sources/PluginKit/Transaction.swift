@@ -69,6 +69,8 @@ package final class TransactionLog {
     init(view: any StorageView, writes: [String: [UInt8]?] = [:]) {
         self.view = view
         self.writes = writes
+        // As many as most requests read: growing costs more than they do.
+        readKeys.reserveCapacity(6)
     }
 
     /// The commit that the reads saw.

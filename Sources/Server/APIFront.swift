@@ -133,13 +133,24 @@ package final class APIFront: HTTPHandler, ForwardedRequestHandler {
     }
 
     /// A request that has been understood, and the way back.
-    private struct Arrival: Sendable {
+    private final class Arrival: Sendable {
         let request: HTTPRequest
         let logical: LogicalRequest
         let start: UInt64
         let reply: Reply
         /// Set when another node has sent it.
-        var notActive: (@Sendable () -> Void)?
+        let notActive: (@Sendable () -> Void)?
+
+        init(
+            request: HTTPRequest, logical: LogicalRequest, start: UInt64, reply: Reply,
+            notActive: (@Sendable () -> Void)? = nil
+        ) {
+            self.request = request
+            self.logical = logical
+            self.start = start
+            self.reply = reply
+            self.notActive = notActive
+        }
     }
 
     private func serve(_ arrival: Arrival, _ context: LoopContext) {

@@ -3,7 +3,7 @@ import Net
 import PluginKit
 
 /// What the configuration of a listener asks of each request that comes in there, and of each answer.
-package struct ListenerRules: Sendable {
+package final class ListenerRules: Sendable {
     let limits: Limits
     let forwardedFor: ForwardedForRules?
     let requiresRequestHeader: Bool

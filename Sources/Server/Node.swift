@@ -66,7 +66,8 @@ package final class Node: Sendable {
             uuid: "", accessor: "", path: "cubbyhole/", clock: clock, random: random, log: log)
         mounts.setBuiltIn("cubbyhole/", try Catalog.cubbyhole.init(context).mountRoutes)
         let dispatcher = Dispatcher(
-            systemRoutes: RouteTable(systemRoutes), inFlight: core.inFlight, log: log, gate: core.gate
+            systemRoutes: RouteTable(systemRoutes), mounts: mounts, inFlight: core.inFlight, log: log,
+            gate: core.gate
         ) { [core] in core.active }
         var listeners: [Net.ListenerConfiguration] = []
         var rules: [ListenerRules] = []
@@ -81,8 +82,7 @@ package final class Node: Sendable {
         }
         let front = APIFront(
             dispatcher: dispatcher, rateLimiter: core.rateLimiter, audit: audit, rules: rules,
-            cors: { [core] in core.active.flatMap { $0.httpConfig.cors.isEnabled ? $0.httpConfig.cors : nil }
-            },
+            cors: { [http = core.http] in http.cors },
             metrics: page, clock: clock, random: random, log: log,
             forwarding: Self.forwarding(core, cluster)
         ) { LoopContext(backend: backend) }

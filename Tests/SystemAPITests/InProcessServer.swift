@@ -71,7 +71,8 @@ final class InProcessServer: Sendable {
         let context = MountContext(uuid: "", accessor: "", path: "cubbyhole/", clock: clock, log: log)
         mounts.setBuiltIn("cubbyhole/", try Cubbyhole(context).mountRoutes)
         dispatcher = Dispatcher(
-            systemRoutes: RouteTable(routes), inFlight: core.inFlight, log: log, gate: core.gate
+            systemRoutes: RouteTable(routes), mounts: mounts, inFlight: core.inFlight, log: log,
+            gate: core.gate
         ) { [core] in core.active }
         guard shares > 0 else {
             (keys, rootToken) = ([], "")

@@ -19,14 +19,17 @@ package final class Dispatcher: Sendable {
     /// Nil where the node is alone: then nothing is confirmed or forwarded, and nothing is paid for it.
     private let gate: ClusterGate?
     let systemRoutes: RouteTable
+    private let mounts: MountRegistry
     private let log: Log
     private let inFlight: InFlightRequests
 
     package init(
-        systemRoutes: RouteTable, inFlight: InFlightRequests = InFlightRequests(), log: Log,
+        systemRoutes: RouteTable, mounts: MountRegistry, inFlight: InFlightRequests = InFlightRequests(),
+        log: Log,
         gate: ClusterGate? = nil, active: @escaping @Sendable () -> ActiveCore?
     ) {
         self.systemRoutes = systemRoutes
+        self.mounts = mounts
         self.gate = gate
         self.inFlight = inFlight
         self.log = log
@@ -80,7 +83,7 @@ package final class Dispatcher: Sendable {
 
     /// The names, in lower case, of the headers that the mount of this path asked for.
     package func requestHeaders(for path: String) -> [String] {
-        active()?.mounts.requestHeaders(for: path) ?? []
+        mounts.requestHeaders(for: path)
     }
 
     /// The same call, listed among those in flight until it is answered.

@@ -33,7 +33,7 @@ final class Execution: @unchecked Sendable {
     }
 
     /// The hash of a token whose last use this is: it must be revoked with the request.
-    var spent: String? { bearer?.client.isInLastUse == true ? bearer?.entry.hash : nil }
+    var spent: String? { bearer?.client.isInLastUse == true ? bearer?.hash : nil }
 
     func audited(_ call: Call) -> AuditedCall {
         AuditedCall(

@@ -36,14 +36,14 @@ struct Gate {
             try active.tokens.bearer(of: bytes, now: request.now, &tx, cache: tokens)
         }
         guard var known = found,
-            known.entry.boundCIDRs.isEmpty || known.entry.isAllowed(from: request.connection.remoteAddress)
+            !known.isBound || known.entry.isAllowed(from: request.connection.remoteAddress)
         else { throw .permissionDenied }
         execution.bearer = known
         // The token of an entity that is disabled or gone is as good as none; the audit says whose it was.
-        let identity = try active.goodIdentity(of: known.entry.entityID, tx)
+        let identity = try active.goodIdentity(of: known.entityID, tx)
         execution.identity = identity
         // Counted also when the request is refused below: a use is a use.
-        if known.entry.numberOfUses > 0 { known = Bearer(try active.tokens.spendUse(&tx, known.entry)) }
+        if known.isLimited { known = Bearer(try active.tokens.spendUse(&tx, known.entry)) }
         execution.bearer = known
         var client = known.client
         if let identity, identity.id != client.entityID { client.entityID = identity.id }

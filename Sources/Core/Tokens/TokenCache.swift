@@ -41,7 +41,7 @@ package final class TokenCache {
             found = kept
         }
         guard let found, found.token.withBytes({ constantTimeEqual($0, token) }),
-            changes.stands(found.bearer.entry.hash, from: found.sequence, to: sequence)
+            changes.stands(found.bearer.hash, from: found.sequence, to: sequence)
         else { return nil }
         found.sequence = max(found.sequence, sequence)
         return found.bearer
@@ -76,12 +76,27 @@ package final class Bearer: Sendable {
     package let client: ClientIdentity
     /// The entry's place in storage.
     let key: String
+    // What each request asks of the entry, so that the whole of it is not copied for that.
+    let hash: String
+    let entityID: String
+    let isBound: Bool
+    let isLimited: Bool
+    let isLastUseSpent: Bool
+    let expires: Timestamp?
 
     package init(_ entry: TokenEntry) {
         self.entry = entry
         client = entry.client
         key = TokenKeys.id + entry.hash
+        hash = entry.hash
+        entityID = entry.entityID
+        isBound = !entry.boundCIDRs.isEmpty
+        isLimited = entry.numberOfUses > 0
+        isLastUseSpent = entry.isLastUseSpent
+        expires = entry.lifetime.expires
     }
+
+    func isOver(at now: Timestamp) -> Bool { expires.map { $0 <= now } ?? false }
 }
 
 /// Which token entries the latest commits have changed, so that a cached one is never used past a change.

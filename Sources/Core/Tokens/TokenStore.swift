@@ -74,7 +74,7 @@ package struct TokenStore: Sendable {
     ) throws(VaultError) -> Bearer? {
         if let known = cache?.bearer(of: token, in: tx.log.sequence, changes) {
             tx.log.noteRead(known.key)
-            if known.entry.lifetime.isOver(at: now) || known.entry.isLastUseSpent { return nil }
+            if known.isOver(at: now) || known.isLastUseSpent { return nil }
             return try isBeingRevoked(known.entry, &tx) ? nil : known
         }
         guard let entry = try authenticate(token, now: now, &tx) else { return nil }
@@ -115,9 +115,12 @@ package struct TokenStore: Sendable {
     }
 
     /// Whether the token or an ancestor has a tombstone. Costs nothing unless some tree is being revoked.
-    private func isBeingRevoked(_ entry: TokenEntry, _ tx: inout Transaction) throws(VaultError) -> Bool {
+    private func isBeingRevoked(
+        _ subject: @autoclosure () -> TokenEntry, _ tx: inout Transaction
+    ) throws(VaultError) -> Bool {
         let sweeps = try pending.sweeps.inForce(&tx)
         guard pending.mayAffect(sequence: tx.log.sequence) || !sweeps.isEmpty else { return false }
+        let entry = subject()
         if try tx.get(TokenKeys.revoking + entry.hash) != nil { return true }
         if sweeps.contains(where: { $0.covers(entry) }) { return true }
         var parent = entry.parent

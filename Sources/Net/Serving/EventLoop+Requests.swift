@@ -10,6 +10,8 @@ extension EventLoop {
     /// Bytes thrown away behind a last answer; beyond it the connection is cut.
     private static let mostDiscardedBytes = 64 << 20
     private static let lingerSeconds = 5
+    /// Answers that wait for each other at most: more would keep the first of them from its client for long.
+    private static let mostAnswered = 16
 
     enum Received {
         case bytes(Int)
@@ -87,7 +89,7 @@ extension EventLoop {
             rounds += 1
             guard readOnce(c) else { break }
         }
-        if c.generation == generation { flush(c) }
+        if c.generation == generation { flushSoon(c) }
     }
 
     func mayRead(_ c: Connection) -> Bool {
@@ -432,6 +434,27 @@ extension EventLoop {
         if c.tls?.hasPending == true { unfinished.append(c.token) }
     }
 
+    /// Sends when the requests of this turn are answered, or some of them.
+    ///
+    /// A client that waits is woken by each answer, and takes the processor from us to read it. Answers that
+    /// follow each other closely find it awake.
+    private func flushSoon(_ c: Connection) {
+        guard c.phase == .head, c.output == nil, !output.isEmpty else { return flush(c) }
+        c.output = output
+        output = spareOutputs.popLast() ?? OutputBuffer()
+        answered.append(c.token)
+        if answered.count >= Self.mostAnswered { flushAnswered() }
+    }
+
+    /// Sends what `flushSoon` has put off.
+    func flushAnswered() {
+        if answered.isEmpty { return }
+        for token in answered {
+            if let c = connection(token) { flush(c) }
+        }
+        answered.removeAll(keepingCapacity: true)
+    }
+
     /// Sends what there is to send, then sees what to wait for.
     func flush(_ c: Connection) {
         guard c.phase != .free else { return }
@@ -460,7 +483,10 @@ extension EventLoop {
                 return kill(c)
             }
         }
-        c.output = nil
+        if let spare = c.output {
+            c.output = nil
+            if spareOutputs.count < Self.mostAnswered { spareOutputs.append(spare) }
+        }
         if c.phase == .closing { return closeGracefully(c) }
         if let session = c.http2 { return settleHTTP2(c, session) }
         settle(c)

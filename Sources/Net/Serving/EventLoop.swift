@@ -56,6 +56,10 @@ package final class EventLoop: @unchecked Sendable {
     /// Where input lands; wiped after each use.
     let scratch: UnsafeMutableBufferPointer<UInt8>
     var output = OutputBuffer()
+    /// Buffers that connections have given back.
+    var spareOutputs: [OutputBuffer] = []
+    /// Connections whose answers go out together when this turn's requests are done.
+    var answered: [UInt64] = []
     var freshParser: HTTPHeadParser
     var spareParsers: [HTTPHeadParser] = []
     var spareResponder: HTTPResponder?
@@ -156,6 +160,7 @@ package final class EventLoop: @unchecked Sendable {
             let count = epoll_wait(epoll, events, 256, waitMilliseconds())
             updateClock()
             for index in 0..<max(0, Int(count)) { handle(events[index]) }
+            flushAnswered()
             resumeUnfinished()
             if hasMail.load(ordering: .acquiring) { readMail() }
             runTimers()
