@@ -20,17 +20,22 @@ package final class BarrierWriter {
     ///
     /// - Throws: what `validate` throws; `.corrupted`; `.sealed`.
     package func encode(_ transactions: [[String: [UInt8]?]]) throws(VaultError) -> CommitBatch {
+        try keys.refresh()
+        let cipher = try keys.cipher()
+        var sealed: [SealedWrite] = []
+        for transaction in transactions { sealed += try SealedWrite.seal(transaction, cipher) }
+        return try encode(sealed)
+    }
+
+    /// The same for writes that are encrypted already (`EntrySealer`).
+    package func encode(_ writes: [SealedWrite]) throws(VaultError) -> CommitBatch {
         try reader.refresh()
         defer { reader.release() }
         try keys.refresh()
-        let cipher = try keys.cipher()
         var batch = CommitBatch()
         var changes = try ChainChanges(keys.chain(), reader)
-        for write in try Self.net(transactions) {
-            if let value = write.value {
-                let entry = try write.logical.withRaw { (key) throws(VaultError) in
-                    try cipher.seal(value, at: key)
-                }
+        for write in Self.net(writes) {
+            if let entry = write.entry {
                 batch.put(.entries, write.stored, entry)
                 try changes.put(write.stored, write.logical)
                 Instruments.barrierPuts.add()
@@ -45,30 +50,14 @@ package final class BarrierWriter {
         return batch
     }
 
-    private struct Write {
-        let stored: [UInt8]
-        let logical: [UInt8]
-        let value: [UInt8]?
-    }
-
     /// The last write of each key, in the order of stored keys.
-    private static func net(_ transactions: [[String: [UInt8]?]]) throws(VaultError) -> [Write] {
-        var writes: [Write] = []
-        writes.reserveCapacity(transactions.reduce(0) { $0 + $1.count })
-        func add(_ logical: [UInt8], _ value: [UInt8]?) {
-            writes.append(Write(stored: StoredKey.stored(logical), logical: logical, value: value))
+    private static func net(_ writes: [SealedWrite]) -> [SealedWrite] {
+        // Keeps the order of equal keys: Swift's sort is stable.
+        let sorted = writes.sorted { $0.stored < $1.stored }
+        return sorted.indices.compactMap { index in
+            let next = index + 1
+            return next < sorted.count && sorted[next].stored == sorted[index].stored ? nil : sorted[index]
         }
-        for transaction in transactions { try validate(transaction) }
-        if transactions.count == 1 {
-            for (key, value) in transactions[0] { add(Array(key.utf8), value) }
-        } else {
-            var last: [[UInt8]: [UInt8]?] = [:]
-            for transaction in transactions {
-                for (key, value) in transaction { last.updateValue(value, forKey: Array(key.utf8)) }
-            }
-            for (key, value) in last { add(key, value) }
-        }
-        return writes.sorted { $0.stored < $1.stored }
     }
 
     /// Checks keys and sizes, so that one bad write set can be refused before it is queued with others.
@@ -81,6 +70,49 @@ package final class BarrierWriter {
                 throw .tooLarge("a stored value has \(value.count) bytes: expected at most \(limit)")
             }
         }
+    }
+
+    /// Lets go of keys that are no longer the barrier's.
+    package func release() { keys.dropIfStale() }
+}
+
+/// A write whose value is encrypted already. It says nothing yet of the keys beside its own.
+package struct SealedWrite: Sendable {
+    fileprivate let stored: [UInt8]
+    fileprivate let logical: [UInt8]
+    /// Nil deletes.
+    fileprivate let entry: [UInt8]?
+
+    fileprivate static func seal(
+        _ writes: [String: [UInt8]?], _ cipher: EntryCipher
+    ) throws(VaultError) -> [SealedWrite] {
+        try BarrierWriter.validate(writes)
+        var sealed: [SealedWrite] = []
+        sealed.reserveCapacity(writes.count)
+        for (key, value) in writes {
+            let logical = Array(key.utf8)
+            var entry: [UInt8]?
+            if let value {
+                entry = try logical.withRaw { (key) throws(VaultError) in try cipher.seal(value, at: key) }
+            }
+            sealed.append(SealedWrite(stored: StoredKey.stored(logical), logical: logical, entry: entry))
+        }
+        return sealed
+    }
+}
+
+/// Encrypts what a transaction wants written, before it is known what else is committed with it. Belongs to one
+/// thread.
+package final class EntrySealer {
+    private var keys: KeyHolder
+
+    init(_ barrier: UnsealedBarrier) { keys = KeyHolder(barrier) }
+
+    /// The writes, encrypted under the newest key. They must be committed before that key is replaced.
+    /// - Throws: what `BarrierWriter.validate` throws; `.sealed`.
+    package func seal(_ writes: [String: [UInt8]?]) throws(VaultError) -> [SealedWrite] {
+        try keys.refresh()
+        return try SealedWrite.seal(writes, try keys.cipher())
     }
 
     /// Lets go of keys that are no longer the barrier's.

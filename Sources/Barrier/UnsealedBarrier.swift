@@ -48,6 +48,8 @@ package final class UnsealedBarrier: Sendable {
 
     /// The encoder of commits, for the commit thread.
     /// - Throws: `.sealed`.
+    package func makeSealer() -> EntrySealer { EntrySealer(self) }
+
     package func makeWriter(reader: any StorageReader) throws(VaultError) -> BarrierWriter {
         _ = try current()
         return BarrierWriter(self, reader)

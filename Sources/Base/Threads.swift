@@ -49,12 +49,13 @@ package func wipeDeadStack(_ bytes: Int = 64 << 10) { hf_wipe_dead_stack(bytes) 
 
 /// A bounded queue that one or several threads wait on.
 package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
-    // SAFETY: every access to `elements` and `isClosed` is made with `mutex` held; the two pthread
+    // SAFETY: every access to `elements`, `isClosed` and `isWoken` is made with `mutex` held; the two pthread
     // objects are allocated once and never move.
     private let mutex: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
     private let condition: UnsafeMutablePointer<pthread_cond_t> = .allocate(capacity: 1)
     private var elements: [Element] = []
     private var isClosed = false
+    private var isWoken = false
     private let limit: Int
 
     /// - Parameter limit: elements that may wait.
@@ -81,11 +82,13 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
         return true
     }
 
-    /// All that waits, at most `most`; waits for the first. Empty only when the queue is closed and drained.
+    /// All that waits, at most `most`; waits for the first. Empty only when the queue is closed and drained, or
+    /// after `wake`.
     package func take(most: Int) -> [Element] {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        while elements.isEmpty && !isClosed { pthread_cond_wait(condition, mutex) }
+        while elements.isEmpty && !isClosed && !isWoken { pthread_cond_wait(condition, mutex) }
+        isWoken = false
         if elements.count <= most {
             let all = elements
             elements = []
@@ -96,6 +99,28 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
         elements.removeFirst(most)
         pthread_cond_signal(condition)
         return first
+    }
+
+    /// The first that waits; nil at once when nothing does.
+    package func poll() -> Element? {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return elements.isEmpty ? nil : elements.removeFirst()
+    }
+
+    /// Lets the one thread that takes return once, with nothing if need be: there is something else for it to do.
+    package func wake() {
+        pthread_mutex_lock(mutex)
+        isWoken = true
+        pthread_cond_signal(condition)
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// Whether nothing waits, and nothing will.
+    package var isDrained: Bool {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return isClosed && elements.isEmpty
     }
 
     /// No more elements are taken; those that wait are still given out.

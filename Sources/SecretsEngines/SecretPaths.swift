@@ -22,11 +22,19 @@ extension LogicalRequest {
             if path.utf8.last == UInt8(ascii: "/") {
                 throw .badRequest("cannot write to a path ending in '/'")
             }
-            if path.utf8.first == UInt8(ascii: "/") || path.contains("//") {
-                throw .badRequest("path: expected no empty segments")
-            }
+            if Self.hasEmptySegment(path) { throw .badRequest("path: expected no empty segments") }
             return path
         }
+    }
+
+    /// Whether a slash stands first, or behind another.
+    private static func hasEmptySegment(_ path: String) -> Bool {
+        var previous = UInt8(ascii: "/")
+        for byte in path.utf8 {
+            if byte == UInt8(ascii: "/"), previous == byte { return true }
+            previous = byte
+        }
+        return false
     }
 
     /// The folder that a list asks for: empty or with a trailing slash.

@@ -7,7 +7,7 @@ import Synchronization
 import TestKit
 import Testing
 
-/// What becomes of writes whose thread cannot begin.
+/// What becomes of writes whose thread cannot begin. `CommitPipelineTests` has what it does else.
 @Suite struct CommitThreadTests {
     /// A store that gives its readers away one by one, and then no more.
     private final class FewReaders: StorageBackend {

@@ -6,7 +6,7 @@ package enum Envelope {
     /// Nil when there is nothing to say: 204.
     package static func encode(_ response: LogicalResponse, id: String, mountType: String) -> [UInt8]? {
         if isEmpty(response) { return nil }
-        var writer = JSONWriter(reserving: 1024)
+        var writer = JSONWriter(reserving: 960)
         write(response, id: id, mountType: mountType, &writer)
         writer.newline()
         return writer.bytes
