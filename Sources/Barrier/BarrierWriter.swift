@@ -101,8 +101,8 @@ package struct SealedWrite: Sendable {
     }
 }
 
-/// Encrypts what a transaction wants written, before it is known what else is committed with it. Belongs to one
-/// thread.
+/// Encrypts what a transaction wants written, before it is known what else is committed with it.
+/// Belongs to one thread.
 package final class EntrySealer {
     private var keys: KeyHolder
 

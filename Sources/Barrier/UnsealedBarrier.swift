@@ -46,10 +46,11 @@ package final class UnsealedBarrier: Sendable {
         return BarrierView(self, reader)
     }
 
-    /// The encoder of commits, for the commit thread.
-    /// - Throws: `.sealed`.
+    /// What encrypts values ahead of their commit, for one thread.
     package func makeSealer() -> EntrySealer { EntrySealer(self) }
 
+    /// The encoder of commits, for the commit thread.
+    /// - Throws: `.sealed`.
     package func makeWriter(reader: any StorageReader) throws(VaultError) -> BarrierWriter {
         _ = try current()
         return BarrierWriter(self, reader)

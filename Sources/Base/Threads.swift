@@ -82,8 +82,8 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
         return true
     }
 
-    /// All that waits, at most `most`; waits for the first. Empty only when the queue is closed and drained, or
-    /// after `wake`.
+    /// All that waits, at most `most`; waits for the first. Empty only when the queue is closed and drained,
+    /// or after `wake`.
     package func take(most: Int) -> [Element] {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
@@ -108,7 +108,7 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
         return elements.isEmpty ? nil : elements.removeFirst()
     }
 
-    /// Lets the one thread that takes return once, with nothing if need be: there is something else for it to do.
+    /// Lets the one thread that takes return once, with nothing if need be: there is something else to do.
     package func wake() {
         pthread_mutex_lock(mutex)
         isWoken = true

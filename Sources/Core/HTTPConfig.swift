@@ -28,10 +28,11 @@ package final class HTTPSettings: Sendable {
 
     init() {}
 
+    /// The newest snapshot.
     package var config: HTTPConfig { held.withLock { $0 } }
 
-    /// The rules for web pages of other origins while they are switched on. Nearly always nil: then this costs
-    /// one load.
+    /// The rules for web pages of other origins while they are switched on. Nearly always nil: then this
+    /// costs one load.
     package var cors: CORSConfig? {
         guard hasCORS.load(ordering: .acquiring) else { return nil }
         let cors = config.cors

@@ -138,7 +138,7 @@ package final class VaultCore: Sendable {
                     mounts.current.exactly("auth/token/").map { mounts.ttl(of: $0.entry) } ?? mounts.defaults
                 return TTLCaps(defaultTTL: ttl.default, maxTTL: ttl.max)
             },
-            policyExists: { (name, tx) throws(VaultError) in try store.read(name, in: tx) != nil },
+            policyExists: { (name, tx) throws(VaultError) in try store.exists(name, in: tx) },
             renewLogin: { [mounts] (origin, renewal, tx) throws(VaultError) in
                 guard let mount = mounts.current.mount(accessor: origin.mountAccessor),
                     let login = mount.login

@@ -6,6 +6,7 @@ package import Base
 package struct LogicalResponse: Sendable {
     /// The `data` of the envelope; nil and nothing else set gives 204.
     package var data: JSONValue?
+    /// What the client should know although it worked.
     package var warnings: [String] = []
     /// Further HTTP headers; the client gets those that the mount's `allowed_response_headers` name.
     package var headers: [(name: String, value: String)] = []
@@ -19,86 +20,74 @@ package struct LogicalResponse: Sendable {
 
     /// A token that the core shall make and return as `auth`.
     package var auth: AuthGrant? {
-        get { special?.auth }
-        set { if special != nil || newValue != nil { own().auth = newValue } }
+        get { special?.facts.auth }
+        set { if special != nil || newValue != nil { change { $0.auth = newValue } } }
     }
     /// The lease that the core shall attach to `data`; nil for none.
     package var lease: LeaseGrant? {
-        get { special?.lease }
-        set { if special != nil || newValue != nil { own().lease = newValue } }
+        get { special?.facts.lease }
+        set { if special != nil || newValue != nil { change { $0.lease = newValue } } }
     }
     /// The id of the lease that the core attached; empty for none.
     package var leaseID: String {
-        get { special?.leaseID ?? "" }
-        set { own().leaseID = newValue }
+        get { special?.facts.leaseID ?? "" }
+        set { change { $0.leaseID = newValue } }
     }
     /// Set by the core: the answer was put into a wrapping token, and this is all that the client gets.
     package var wrapInfo: WrapInfo? {
-        get { special?.wrapInfo }
-        set { if special != nil || newValue != nil { own().wrapInfo = newValue } }
+        get { special?.facts.wrapInfo }
+        set { if special != nil || newValue != nil { change { $0.wrapInfo = newValue } } }
     }
     /// `lease_duration` of an answer without a lease (KV version 1).
     package var leaseDuration: Duration {
-        get { special?.leaseDuration ?? .zero }
-        set { own().leaseDuration = newValue }
+        get { special?.facts.leaseDuration ?? .zero }
+        set { change { $0.leaseDuration = newValue } }
     }
     /// An answer that is no envelope: health, metrics, certificates, redirects.
     package var raw: RawAnswer? {
-        get { special?.raw }
-        set { if special != nil || newValue != nil { own().raw = newValue } }
+        get { special?.facts.raw }
+        set { if special != nil || newValue != nil { change { $0.raw = newValue } } }
     }
     /// An answer that comes bit by bit instead.
     package var stream: StreamedAnswer? {
-        get { special?.stream }
-        set { if special != nil || newValue != nil { own().stream = newValue } }
+        get { special?.facts.stream }
+        set { if special != nil || newValue != nil { change { $0.stream = newValue } } }
     }
     /// Repeats the members of `data` beside it, as the oldest `sys/` endpoints do for their oldest clients.
     package var mirrorsData: Bool {
-        get { special?.mirrorsData ?? false }
-        set { own().mirrorsData = newValue }
+        get { special?.facts.mirrorsData ?? false }
+        set { change { $0.mirrorsData = newValue } }
     }
     /// A status other than 200 or 204 for an envelope: KV's 404 with metadata.
     package var status: Int? {
-        get { special?.status }
-        set { if special != nil || newValue != nil { own().status = newValue } }
+        get { special?.facts.status }
+        set { if special != nil || newValue != nil { change { $0.status = newValue } } }
     }
 
     /// False for an answer of `data`, warnings and headers alone, as most are.
     package var isSpecial: Bool { special != nil }
 
-    /// What is written to: this copy's alone.
-    private mutating func own() -> Special {
-        if isKnownUniquelyReferenced(&special), let special { return special }
-        let fresh = special.map { Special(copying: $0) } ?? Special()
-        special = fresh
-        return fresh
+    private mutating func change(_ body: (inout Special.Facts) -> Void) {
+        var facts = special?.facts ?? Special.Facts()
+        body(&facts)
+        special = Special(facts)
     }
 
-    // SAFETY: written only while one `LogicalResponse` holds it (`own`).
-    private final class Special: @unchecked Sendable {
-        var auth: AuthGrant?
-        var lease: LeaseGrant?
-        var leaseID = ""
-        var wrapInfo: WrapInfo?
-        var leaseDuration: Duration = .zero
-        var raw: RawAnswer?
-        var stream: StreamedAnswer?
-        var mirrorsData = false
-        var status: Int?
-
-        init() {}
-
-        init(copying other: Special) {
-            auth = other.auth
-            lease = other.lease
-            leaseID = other.leaseID
-            wrapInfo = other.wrapInfo
-            leaseDuration = other.leaseDuration
-            raw = other.raw
-            stream = other.stream
-            mirrorsData = other.mirrorsData
-            status = other.status
+    private final class Special: Sendable {
+        struct Facts: Sendable {
+            var auth: AuthGrant?
+            var lease: LeaseGrant?
+            var leaseID = ""
+            var wrapInfo: WrapInfo?
+            var leaseDuration: Duration = .zero
+            var raw: RawAnswer?
+            var stream: StreamedAnswer?
+            var mirrorsData = false
+            var status: Int?
         }
+        let facts: Facts
+
+        init(_ facts: Facts) { self.facts = facts }
     }
 
     /// 204.

@@ -9,8 +9,8 @@ import Testing
 
 /// One batch is committed while the next is put together on top of it.
 @Suite struct CommitPipelineTests {
-    /// Two writers behind one that keeps the commit thread busy: they are one batch, which is under way; a third
-    /// that reads what the first writes is run meanwhile. Nobody is answered before the disk has it.
+    /// Two writers behind one that keeps the commit thread busy: they are one batch, which is under way; a
+    /// third that reads what the first writes is run meanwhile. Nobody is answered before the disk has it.
     @Test func theNextBatchGrowsWhileOneIsUnderWay() async throws {
         try await onThread {
             let bench = try Bench()
@@ -163,7 +163,9 @@ private final class Bench: Sendable {
             random: random)
         barrier = try BarrierBootstrap.unseal(backend.inner, rootKey: rootKey, clock: clock, random: random)
         backend.begin(failing: seed)
-        try commits.start(backend: backend, barrier: barrier, log: Log(level: .error, descriptor: -1)) { _, _ in }
+        try commits.start(backend: backend, barrier: barrier, log: Log(level: .error, descriptor: -1)) {
+            _, _ in
+        }
     }
 
     /// Leaves the batch of jobs 1 (adds 1 to `a`) and 2 (adds 2 to `b`) at the gate.

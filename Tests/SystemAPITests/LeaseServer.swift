@@ -48,7 +48,9 @@ final class LeaseServer: Sendable {
         mounts.setBuiltIn("sys/", routes)
         let context = MountContext(uuid: "", accessor: "", path: "cubbyhole/", clock: clock)
         mounts.setBuiltIn("cubbyhole/", try Cubbyhole(context).mountRoutes)
-        dispatcher = Dispatcher(systemRoutes: RouteTable(routes), mounts: mounts, log: log) { [core] in core.active }
+        dispatcher = Dispatcher(systemRoutes: RouteTable(routes), mounts: mounts, log: log) { [core] in
+            core.active
+        }
         let keys = try seal.initialize(
             shares: 1, threshold: 1, rootTokenID: SecretBytes(copying: Array("root".utf8)))
         unsealKey = Base64.standard.encode(keys.shares[0])

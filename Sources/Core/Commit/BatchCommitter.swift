@@ -49,26 +49,29 @@ final class BatchCommitter {
         thread.join()
     }
 
-    // SAFETY: used by one thread at a time: the other one between `begin` and its outcome, the owner else.
-    private final class Worker: @unchecked Sendable {
+    private final class Worker: Sendable {
         private let backend: any StorageBackend
-        private let encoder: BarrierWriter
+        /// The other thread's between `begin` and its outcome, the owner's else.
+        private let encoder: Guarded<BarrierWriter>
 
         init(backend: any StorageBackend, encoder: BarrierWriter) {
             self.backend = backend
-            self.encoder = encoder
+            self.encoder = Guarded(encoder)
         }
 
         func commit(
             _ make: (BarrierWriter) throws(VaultError) -> CommitBatch
         ) -> Result<UInt64, VaultError> {
-            defer { encoder.release() }
             do throws(VaultError) {
-                let batch = try make(encoder)
-                let start = MetricTimer.now()
-                let sequence = try backend.commit(batch)
-                Instruments.storageCommits.record(since: start)
-                return .success(sequence)
+                return .success(
+                    try encoder.use { (encoder) throws(VaultError) in
+                        defer { encoder.release() }
+                        let batch = try make(encoder)
+                        let start = MetricTimer.now()
+                        let sequence = try backend.commit(batch)
+                        Instruments.storageCommits.record(since: start)
+                        return sequence
+                    })
             } catch { return .failure(error) }
         }
     }

@@ -2,8 +2,8 @@ import Barrier
 import Base
 import PluginKit
 
-/// What the commit thread does: settles what each job wants written, puts jobs together, has them committed, and
-/// tells caches and clients.
+/// What the commit thread does: settles what each job wants written, puts jobs together, has them committed,
+/// and tells caches and clients.
 ///
 /// One batch may be under way while the next, `open`, grows on top of it: a job that read what the one
 /// under way writes is run again over a view that includes it. When that one fails after all, whatever saw
@@ -243,7 +243,7 @@ final class CommitWriter {
         let onTop = open.jobs
         open = Batch()
         defer { for taken in onTop { settle(taken.again) } }
-        guard case .unavailable = failure, batch.jobs.count > 1 else {
+        guard case .failure(.unavailable) = outcome, batch.jobs.count > 1 else {
             return batch.jobs.map { ($0.job, $0.refusal ?? failure) }
         }
         // One that finds no room must not take its neighbours with it: a delete mostly fits.

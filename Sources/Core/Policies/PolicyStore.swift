@@ -29,6 +29,14 @@ package struct PolicyStore: Sendable {
         return text
     }
 
+    /// Whether there is a policy of that name. Looks at no text.
+    package func exists(_ name: String, in transaction: Transaction) throws(VaultError) -> Bool {
+        let name = Self.canonicalName(name)
+        if BuiltInPolicies.text(name) != nil { return true }
+        if name.isEmpty { return false }
+        return try transaction.scoped(to: Self.prefix).get(name) != nil
+    }
+
     /// The names of all policies that a token can have, sorted, `default` and `root` included.
     package func list(in transaction: Transaction) throws(VaultError) -> [String] {
         let stored = try transaction.scoped(to: Self.prefix).scan("")

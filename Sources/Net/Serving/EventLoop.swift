@@ -160,10 +160,11 @@ package final class EventLoop: @unchecked Sendable {
             let count = epoll_wait(epoll, events, 256, waitMilliseconds())
             updateClock()
             for index in 0..<max(0, Int(count)) { handle(events[index]) }
-            flushAnswered()
             resumeUnfinished()
+            flushAnswered()
             if hasMail.load(ordering: .acquiring) { readMail() }
             runTimers()
+            flushAnswered()
         }
         end()
     }
