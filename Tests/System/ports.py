@@ -50,9 +50,10 @@ class Ports:
 
     @staticmethod
     def of_all():
-        """Those of a whole run; it begins anywhere, so that two runs seldom meet."""
-        first = max(1_024, ephemeral_floor() - ROOM)
-        ports = Ports(first, ephemeral_floor() - first)
+        """Those of a whole run; it begins anywhere, so that two runs seldom meet. Where the system leaves no room
+        below its own range, in the midst of that."""
+        first = ephemeral_floor() - ROOM
+        ports = Ports(first if first > 1_024 else 20_000, ROOM)
         ports.next = random.randrange(ports.count // BLOCK) * BLOCK
         return ports
 
