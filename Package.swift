@@ -93,7 +93,10 @@ let package = Package(
             // so.
             linkerSettings: [
                 .unsafeFlags([
-                    "-static-stdlib", "-Xlinker", "--version-script=Sources/holdfast/exports.map",
+                    "-static-stdlib", "-use-ld=lld",
+                    // 72,000 places to relocate in 14 KB instead of 1.2 MB.
+                    "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs",
+                    "-Xlinker", "--version-script=Sources/holdfast/exports.map",
                 ])
             ]),
 
