@@ -87,7 +87,7 @@ let package = Package(
         library("CLI", ["APIClient", "Archives", "Net", "Base", "CPosix"]),
         .executableTarget(
             name: "holdfast", dependencies: ["CLI", "Server", "Base", "CWipingAllocator"],
-            exclude: ["exports.map"],
+            exclude: ["link"],
             swiftSettings: settings,
             // Swift's runtime is linked in: `swift test` knows no option for it, and the CLI starts faster
             // so.
@@ -96,7 +96,8 @@ let package = Package(
                     "-static-stdlib", "-use-ld=lld",
                     // 72,000 places to relocate in 14 KB instead of 1.2 MB.
                     "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs",
-                    "-Xlinker", "--version-script=Sources/holdfast/exports.map",
+                    "-Xlinker", "--version-script=Sources/holdfast/link/exports.map",
+                    "-LSources/holdfast/link",
                 ])
             ]),
 

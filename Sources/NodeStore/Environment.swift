@@ -247,24 +247,25 @@ package final class Environment: @unchecked Sendable {
 /// Where a file is mapped in this process.
 private enum MapLocation {
     /// The start of the map of that many bytes of the file with this number; 0 when the kernel does not tell.
+    ///
+    /// A line of proc(5)'s maps is `start-end permissions offset device inode path`.
     static func find(inode: UInt64, bytes: Int) -> UInt {
         guard let file = fopen("/proc/self/maps", "re") else { return 0 }
         defer { fclose(file) }
         var line = [CChar](repeating: 0, count: 4096)
         var candidates: [UInt] = []
         while fgets(&line, Int32(line.count), file) != nil {
-            let text = line.withUnsafeBytes { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-            let fields = text.split(separator: " ", maxSplits: 5)
-            guard fields.count >= 5, fields[1] == "r--s" else { continue }
-            let range = fields[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
-            guard range.count == 2, range[1] - range[0] == UInt(bytes) else { continue }
-            if UInt64(fields[4].trimmingLine()) == inode { return range[0] }
-            candidates.append(range[0])
+            // Most lines tell by their first numbers that they are others.
+            var rest: UnsafeMutablePointer<CChar>?
+            let start = strtoul(line, &rest, 16)
+            guard let dash = rest, dash.pointee == CChar(UInt8(ascii: "-")),
+                strtoul(dash + 1, &rest, 16) == start &+ UInt(bytes), let rest
+            else { continue }
+            let fields = String(cString: rest).split(whereSeparator: \.isWhitespace)
+            guard fields.count >= 4, fields[0] == "r--s" else { continue }
+            if UInt64(fields[3]) == inode { return start }
+            candidates.append(start)
         }
         return candidates.count == 1 ? candidates[0] : 0
     }
-}
-
-extension Substring {
-    fileprivate func trimmingLine() -> Substring { prefix { $0 != "\n" } }
 }

@@ -129,45 +129,49 @@ package struct PathPattern: Sendable, CustomStringConvertible {
     }
     package let segments: [Segment]
     package let description: String
-    /// The segments up to and including `*name`, as bytes, and the literal bytes that must follow it.
-    private let head: [Part]
-    private let suffix: [UInt8]
+    /// The segments up to and including `*name`, ready to be compared, and the literal bytes that must follow it.
+    private var head: [Part] = []
+    private var suffix: [UInt8] = []
     /// A pattern that ends in a slash fits only paths that do: a list whose name alone is no path.
     private let needsSlash: Bool
 
-    /// A segment ready to be compared.
     private enum Part: Sendable {
         case literal([UInt8])
         case one(String)
         case rest(String)
     }
 
+    // Hundreds are made at each start: by bytes, for that takes a fraction of what characters do.
     package init(_ text: String) {
         description = text
-        needsSlash = text.utf8.last == UInt8(ascii: "/")
-        let segments: [Segment] = text.split(separator: "/").map { part in
-            switch part.first {
-            case ":": .one(String(part.dropFirst()))
-            case "*": .rest(String(part.dropFirst()))
-            default: .literal(String(part))
+        let slash = UInt8(ascii: "/")
+        needsSlash = text.utf8.last == slash
+        var segments: [Segment] = []
+        var hasRest = false
+        for part in text.utf8.split(separator: slash) {
+            let bytes = Array(part)
+            let name = { String(decoding: bytes.dropFirst(), as: UTF8.self) }
+            switch bytes[0] {
+            case UInt8(ascii: ":") where !hasRest:
+                segments.append(.one(name()))
+                head.append(.one(name()))
+            case UInt8(ascii: "*") where !hasRest:
+                hasRest = true
+                segments.append(.rest(name()))
+                head.append(.rest(name()))
+            case UInt8(ascii: ":"), UInt8(ascii: "*"):
+                preconditionFailure("only literals may follow '*'")
+            default:
+                segments.append(.literal(String(decoding: bytes, as: UTF8.self)))
+                if hasRest { suffix += [slash] + bytes } else { head.append(.literal(bytes)) }
             }
         }
         self.segments = segments
-        let restAt = segments.firstIndex { if case .rest = $0 { true } else { false } }
-        let tail = restAt.map { segments[($0 + 1)...] } ?? []
-        head = segments.dropLast(tail.count).map { segment in
-            switch segment {
-            case .literal(let text): .literal(Array(text.utf8))
-            case .one(let name): .one(name)
-            case .rest(let name): .rest(name)
-            }
-        }
-        suffix = tail.flatMap { segment in
-            guard case .literal(let text) = segment else {
-                preconditionFailure("only literals may follow '*'")
-            }
-            return Array("/\(text)".utf8)
-        }
+    }
+
+    /// The literal that the pattern begins with, if it does.
+    fileprivate var firstLiteral: [UInt8]? {
+        if case .literal(let bytes)? = head.first { bytes } else { nil }
     }
 
     /// The captured values when `path` fits, else nil.
@@ -234,14 +238,21 @@ package struct RouteTable: Sendable {
 
     package init(_ routes: [BoundRoute]) {
         self.routes = routes
-        func literal(_ route: BoundRoute) -> String? {
-            if case .literal(let text)? = route.description.pattern.segments.first { text } else { nil }
+        let firsts = routes.map(\.description.pattern.firstLiteral)
+        let literals = Set(firsts.compactMap { $0 }).sorted { $0.lexicographicallyPrecedes($1) }
+        let places = Dictionary(uniqueKeysWithValues: zip(literals, literals.indices))
+        var byFirst: [(literal: [UInt8], routes: [BoundRoute])] = literals.map { ($0, []) }
+        var others: [BoundRoute] = []
+        for (route, first) in zip(routes, firsts) {
+            if let place = first.flatMap({ places[$0] }) {
+                byFirst[place].routes.append(route)
+            } else {
+                others.append(route)
+                for place in byFirst.indices { byFirst[place].routes.append(route) }
+            }
         }
-        others = routes.filter { literal($0) == nil }
-        let literals = Set(routes.compactMap(literal)).map { Array($0.utf8) }
-        byFirst = literals.sorted { $0.lexicographicallyPrecedes($1) }.map { first in
-            (first, routes.filter { literal($0).map { $0.utf8.elementsEqual(first) } ?? true })
-        }
+        self.byFirst = byFirst
+        self.others = others
     }
 
     /// What looking for a route came to.
