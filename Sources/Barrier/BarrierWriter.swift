@@ -62,7 +62,7 @@ package final class BarrierWriter {
 
     /// Checks keys and sizes, so that one bad write set can be refused before it is queued with others.
     /// - Throws: `.badRequest` for an impossible key, `.tooLarge` for a value beyond `Limits.entryBytes`.
-    package static func validate(_ writes: [String: [UInt8]?]) throws(VaultError) {
+    fileprivate static func validate(_ writes: [String: [UInt8]?]) throws(VaultError) {
         for (key, value) in writes {
             try StoredKey.check(key)
             let limit = Limits.standard.entryBytes
@@ -82,6 +82,9 @@ package struct SealedWrite: Sendable {
     fileprivate let logical: [UInt8]
     /// Nil deletes.
     fileprivate let entry: [UInt8]?
+
+    /// Bytes that it brings into storage, about.
+    package var byteCount: Int { stored.count + (entry?.count ?? 0) }
 
     fileprivate static func seal(
         _ writes: [String: [UInt8]?], _ cipher: EntryCipher

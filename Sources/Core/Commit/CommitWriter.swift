@@ -2,53 +2,38 @@ import Barrier
 import Base
 import PluginKit
 
-/// What the commit thread does: settles what each job wants written, puts jobs together, has them committed,
-/// and tells caches and clients.
+/// What the commit thread does: settles what each job wants written, offers it for the next batch, and tells
+/// caches and clients of what was committed.
 ///
-/// One batch may be under way while the next, `open`, grows on top of it: a job that read what the one
-/// under way writes is run again over a view that includes it. When that one fails after all, whatever saw
-/// it is run once more. What is alone in waiting is committed right here: another thread would only cost it
-/// time.
+/// One batch may be under way while the next grows on top of it: a job that read what is pending is run again
+/// over a view that includes it. When a batch fails after all, whatever saw it is run once more. What is alone
+/// in waiting is committed right here: another thread would only cost it time.
 final class CommitWriter {
     private typealias Job = CommitThread.Job
 
-    /// Jobs in one commit.
-    private struct Batch {
-        struct Taken {
-            let job: Job
-            /// Why this job alone gets nothing.
-            var refusal: VaultError?
-            /// Whether it was run here, over what may never be committed.
-            var hasRunHere = false
-
-            /// The job as it is to be settled once more.
-            var again: Job {
-                var job = job
-                if hasRunHere { job.writeSet = nil }
-                return job
-            }
-        }
-        var jobs: [Taken] = []
+    /// A job that waits for its commit.
+    private struct Settled {
+        let job: Job
         var writes: [String: [UInt8]?] = [:]
-        /// The same, encrypted, in the order in which they came.
+        /// The same, encrypted; empty once they are offered.
         var sealed: [SealedWrite] = []
-        var bytes = 0
-        /// Whether some answer is certain only when this node is still the active one.
+        /// Why this job alone gets nothing.
+        var refusal: VaultError?
+        /// Whether it was run here, over what may never be committed.
+        var hasRunHere = false
+        /// Whether its answer is certain only when this node is still the active one.
         var needsConfirmation = false
-        var start: UInt64 = 0
 
-        var isFull: Bool { bytes >= CommitThread.mostBytes || jobs.count >= CommitThread.mostJobs }
-
-        mutating func add(_ set: WriteSet, _ sealed: [SealedWrite]) {
-            self.sealed += sealed
-            if writes.isEmpty {
-                writes = set.writes
-            } else {
-                writes.merge(set.writes) { _, later in later }
-            }
-            bytes += set.writes.reduce(0) { $0 + ($1.value?.count ?? 0) }
+        /// The job as it is to be settled once more.
+        var again: Job {
+            var job = job
+            if hasRunHere { job.writeSet = nil }
+            return job
         }
     }
+
+    /// Bytes of a lone job that is committed on this thread: beyond that the next is settled meanwhile.
+    private static let mostBytesHere = 64 << 10
 
     private let queue: BlockingQueue<CommitThread.Job>
     private let committer: BatchCommitter
@@ -62,9 +47,15 @@ final class CommitWriter {
     /// Set when a commit failed, which in a cluster may yet take effect: what changed is not known.
     private var isWindowLost = false
     private var isViewing = false
-    private var open = Batch()
-    private var underWay: Batch?
-    /// Jobs in the batch that was begun last.
+    /// In the order in which they came.
+    private var pending: [Settled] = []
+    /// Of these, how many at the front are offered and have had no outcome.
+    private var offered = 0
+    /// What all of them together want written.
+    private var pendingWrites: [String: [UInt8]?] = [:]
+    /// Bytes of those that are not offered yet.
+    private var openBytes = 0
+    /// Jobs in the batch that ended last.
     private var lastCount = 0
 
     /// Nil, and logged, when the storage cannot be read.
@@ -87,7 +78,9 @@ final class CommitWriter {
             let encoder = try barrier.makeWriter(reader: try backend.makeReader())
             window = ConflictWindow(startingAfter: reader.sequence)
             reader.release()
-            committer = try BatchCommitter(backend: backend, encoder: encoder) { [queue] in queue.wake() }
+            committer = try BatchCommitter(
+                backend: backend, encoder: encoder, refusal: { [ending] in ending.refusal },
+                wake: { [queue] in queue.wake() })
         } catch {
             log.error("the commit thread cannot read the storage", ["cause": "\(error)"])
             return nil
@@ -114,59 +107,67 @@ final class CommitWriter {
             finishAll()
             return runAlone(job)
         }
-        while open.isFull { advance(waiting: true) }
+        while committer.isFull { advance(waiting: true) }
         // Routing comes from a cache that follows commits: what comes behind must be run over it.
-        if settle(job) { finishAll() } else if underWay != nil { advance() }
+        if settle(job) { return finishAll() }
+        if offered > 0 || openBytes >= CommitThread.mostBytes {
+            offerAll()
+            advance()
+        }
     }
 
-    /// Puts into the open batch what the job wants written.
+    /// Settles what the job wants written, on top of what is pending.
     /// - Returns: whether that changes the routing.
     @discardableResult private func settle(_ job: Job) -> Bool {
         do throws(VaultError) { try beginViewing() } catch {
             job.done(error)
             return false
         }
-        var taken = Batch.Taken(job: job)
-        defer { open.jobs.append(taken) }
-        var settled = job.writeSet
-        if settled.map(isStale) ?? true {
-            if settled != nil { Instruments.commitReruns.add() }
-            taken.hasRunHere = true
-            settled = job.run(newest)
+        var settled = Settled(job: job)
+        defer { pending.append(settled) }
+        var set = job.writeSet
+        if set.map(isStale) ?? true {
+            if set != nil { Instruments.commitReruns.add() }
+            settled.hasRunHere = true
+            set = job.run(newest)
         }
-        guard let settled else {
-            if job.isConfirmed { open.needsConfirmation = true }
+        guard let set else {
+            settled.needsConfirmation = job.isConfirmed
             return false
         }
         // One request's impossible key must not fail its neighbours.
-        do throws(VaultError) { open.add(settled, try sealer.seal(settled.writes)) } catch {
-            taken.refusal = error
+        do throws(VaultError) { settled.sealed = try sealer.seal(set.writes) } catch {
+            settled.refusal = error
             return false
         }
-        return settled.writes[MountRegistry.recordKey] != nil
+        settled.writes = set.writes
+        openBytes += settled.sealed.reduce(0) { $0 + $1.byteCount }
+        layer(set.writes)
+        return set.writes[MountRegistry.recordKey] != nil
     }
 
-    /// A view that includes all that is on its way.
+    private func layer(_ writes: [String: [UInt8]?]) {
+        if pendingWrites.isEmpty {
+            pendingWrites = writes
+        } else {
+            pendingWrites.merge(writes) { _, later in later }
+        }
+    }
+
+    /// A view that includes all that is pending.
     private var newest: any StorageView {
-        var newest: any StorageView = view
-        if let underWay { newest = OverlayView(base: newest, writes: underWay.writes) }
-        return open.writes.isEmpty ? newest : OverlayView(base: newest, writes: open.writes)
+        pendingWrites.isEmpty ? view : OverlayView(base: view, writes: pendingWrites)
     }
 
     private func isStale(_ set: WriteSet) -> Bool {
         if window.changed(keys: set.readKeys, prefixes: set.listedPrefixes, since: set.sequence) {
             return true
         }
-        if let underWay, Self.isChanged(set, by: underWay.writes) { return true }
-        return Self.isChanged(set, by: open.writes)
-    }
-
-    private static func isChanged(_ set: WriteSet, by writes: [String: [UInt8]?]) -> Bool {
-        if writes.isEmpty { return false }
-        if set.readKeys.contains(where: { writes[$0] != nil }) { return true }
+        if pendingWrites.isEmpty { return false }
+        if set.readKeys.contains(where: { pendingWrites[$0] != nil }) { return true }
         if set.listedPrefixes.isEmpty { return false }
         let filter = PrefixFilter(set.listedPrefixes)
-        return writes.keys.contains(where: filter.matches)
+        return pendingWrites.keys.contains(where: filter.matches)
     }
 
     private func beginViewing() throws(VaultError) {
@@ -187,98 +188,144 @@ final class CommitWriter {
 
     // MARK: Committing
 
+    /// Who is to be told what.
     private typealias Answer = (job: Job, failure: VaultError?)
 
-    /// Deals with the batch under way when it has been committed, and begins the next.
+    /// Deals with the batches that have been committed, and sees to it that the next is.
+    /// - Parameter waiting: whether to wait for one.
     private func advance(waiting: Bool = false) {
         var answers: [Answer] = []
-        if underWay != nil, let outcome = waiting ? committer.wait() : committer.poll() {
-            answers = finish(outcome)
+        var mayWait = waiting
+        while offered > 0, let outcome = mayWait ? committer.wait() : committer.poll() {
+            answers += finish(outcome)
+            mayWait = false
         }
-        if underWay == nil, !open.jobs.isEmpty {
-            begin(here: open.jobs.count == 1 && lastCount <= 1 && answers.isEmpty)
-        }
+        if offered < pending.count { begin(isFirst: answers.isEmpty) }
         // The disk is busy again before anybody is told.
         for (job, failure) in answers { job.done(failure) }
-        if underWay == nil, open.jobs.isEmpty { endViewing() }
+        if pending.isEmpty { endViewing() }
     }
 
-    /// Returns when nothing is under way or open.
+    /// Returns when nothing is pending.
     private func finishAll() {
-        while underWay != nil || !open.jobs.isEmpty { advance(waiting: true) }
+        while !pending.isEmpty { advance(waiting: true) }
     }
 
-    /// Commits what is open. Nothing is under way.
-    /// - Parameter here: whether on this thread.
-    private func begin(here: Bool) {
-        var batch = open
-        open = Batch()
-        lastCount = batch.jobs.count
-        if ending.refusal != nil || batch.writes.isEmpty {
-            let failure = ending.refusal ?? (batch.needsConfirmation ? confirm?() : nil)
-            for taken in batch.jobs { taken.job.done(taken.refusal ?? failure) }
-            return
+    /// Has committed what is not yet offered.
+    /// - Parameter isFirst: whether no other batch has just ended.
+    private func begin(isFirst: Bool) {
+        if offered > 0 { return offerAll() }
+        if ending.refusal != nil || pending.allSatisfy(\.sealed.isEmpty) { return answerUncommitted() }
+        let isAlone = pending.count == 1 && lastCount <= 1 && isFirst
+        if isAlone, openBytes <= Self.mostBytesHere { return commitHere() }
+        offerAll()
+    }
+
+    private func offerAll() {
+        for place in offered..<pending.count {
+            committer.offer(pending[place].sealed)
+            pending[place].sealed = []
         }
-        // A commit confirms all that was read for it, and beside it.
-        batch.start = MetricTimer.now()
-        let writes = batch.sealed
-        batch.sealed = []
-        underWay = batch
-        guard here else { return committer.begin(writes) }
-        let outcome = committer.commit { (encoder) throws(VaultError) in try encoder.encode(writes) }
-        for (job, failure) in finish(outcome) { job.done(failure) }
+        offered = pending.count
+        openBytes = 0
     }
 
-    /// What came of the batch under way.
+    /// Commits all that is pending on this thread, and answers. Nothing is offered.
+    private func commitHere() {
+        let start = MetricTimer.now()
+        let writes = pending.flatMap(\.sealed)
+        let result = committer.commit { (encoder) throws(VaultError) in try encoder.encode(writes) }
+        let answers = finish(
+            BatchCommitter.Outcome(jobs: pending.count, result: result.map { $0 }, start: start))
+        for (job, failure) in answers { job.done(failure) }
+    }
+
+    /// Answers all that is pending: nothing of it is to be committed, or nothing may be.
+    private func answerUncommitted() {
+        let failure = ending.refusal ?? failedConfirmation(pending)
+        let all = pending
+        forgetPending()
+        for settled in all { settled.job.done(settled.refusal ?? failure) }
+    }
+
+    private func failedConfirmation(_ batch: [Settled]) -> VaultError? {
+        batch.contains(where: \.needsConfirmation) ? confirm?() : nil
+    }
+
+    private func forgetPending() {
+        pending = []
+        pendingWrites = [:]
+        offered = 0
+        openBytes = 0
+    }
+
+    /// What came of the oldest that are pending.
     /// - Returns: whom to answer, and with what.
-    private func finish(_ outcome: Result<UInt64, VaultError>) -> [Answer] {
-        guard let batch = underWay else { return [] }
-        underWay = nil
-        Instruments.commitBatches.record(since: batch.start)
-        Instruments.committedWriteSets.add(batch.jobs.count)
-        guard let failure = note(outcome, Array(batch.writes.keys)) else {
-            return batch.jobs.map { ($0.job, $0.refusal) }
+    private func finish(_ outcome: BatchCommitter.Outcome) -> [Answer] {
+        let batch = Array(pending.prefix(outcome.jobs))
+        lastCount = batch.count
+        Instruments.commitBatches.record(since: outcome.start)
+        Instruments.committedWriteSets.add(batch.count)
+        switch outcome.result {
+        case .success(let sequence):
+            let failure = sequence.map { note($0, batch.flatMap(\.writes.keys)) } ?? failedConfirmation(batch)
+            letGo(batch.count)
+            return batch.map { ($0.job, $0.refusal ?? failure) }
+        case .failure(let failure):
+            noteFailure(failure)
+            // What was settled on top of it may have seen what never was.
+            let onTop = pending.dropFirst(batch.count)
+            committer.reset()
+            forgetPending()
+            defer { for settled in onTop { settle(settled.again) } }
+            guard case .unavailable = failure, batch.count > 1, ending.refusal == nil else {
+                return batch.map { ($0.job, $0.refusal ?? failure) }
+            }
+            // One that finds no room must not take its neighbours with it: a delete mostly fits.
+            for settled in batch {
+                settle(settled.again)
+                if pending.isEmpty { continue }
+                pending[0].sealed.isEmpty ? answerUncommitted() : commitHere()
+            }
+            return []
         }
-        // What was settled on top of it may have seen what never was.
-        let onTop = open.jobs
-        open = Batch()
-        defer { for taken in onTop { settle(taken.again) } }
-        guard case .failure(.unavailable) = outcome, batch.jobs.count > 1 else {
-            return batch.jobs.map { ($0.job, $0.refusal ?? failure) }
-        }
-        // One that finds no room must not take its neighbours with it: a delete mostly fits.
-        for taken in batch.jobs {
-            settle(taken.again)
-            if !open.jobs.isEmpty { begin(here: true) }
-        }
-        return []
+    }
+
+    /// Forgets the oldest that are pending: they are committed.
+    private func letGo(_ count: Int) {
+        pending.removeFirst(count)
+        offered = max(0, offered - count)
+        pendingWrites = [:]
+        for settled in pending { layer(settled.writes) }
+        if pending.isEmpty { openBytes = 0 }
     }
 
     /// Tells the caches of a commit.
-    /// - Returns: why there was none.
-    private func note(_ outcome: Result<UInt64, VaultError>, _ keys: [String]) -> VaultError? {
-        do throws(VaultError) {
-            let sequence = try outcome.get()
-            Instruments.committedKeys.add(keys.count)
-            window.note(keys, at: sequence)
-            ending.sequence = sequence
-            try view.refresh()
-            isViewing = true
-        } catch {
-            endViewing()
-            isWindowLost = true
-            if error == .standby { return error }
-            Instruments.commitFailures.add()
-            log.error("a commit failed", ["cause": error.privateCause ?? "\(error)"])
+    /// - Returns: why they could not be told.
+    private func note(_ sequence: UInt64, _ keys: [String]) -> VaultError? {
+        Instruments.committedKeys.add(keys.count)
+        window.note(keys, at: sequence)
+        ending.sequence = sequence
+        do throws(VaultError) { try view.refresh() } catch {
+            noteFailure(error)
             return error
         }
+        isViewing = true
         invalidate(keys, view)
         return nil
     }
 
+    private func noteFailure(_ failure: VaultError) {
+        endViewing()
+        isWindowLost = true
+        if failure == .standby || failure == ending.refusal { return }
+        Instruments.commitFailures.add()
+        log.error("a commit failed", ["cause": failure.privateCause ?? "\(failure)"])
+    }
+
     // MARK: Alone
 
-    /// Nothing is under way or open.
+    /// Nothing is pending.
     private func runAlone(_ job: Job) {
         defer { endViewing() }
         guard let make = job.sealedBatch else {
@@ -286,11 +333,16 @@ final class CommitWriter {
             return job.done(nil)
         }
         let writes = job.alongside
-        let outcome = committer.commit { (encoder) throws(VaultError) in
+        let result = committer.commit { (encoder) throws(VaultError) in
             var batch = try make()
             if !writes.isEmpty { batch.append(try encoder.encode([writes])) }
             return batch
         }
-        job.done(note(outcome, Array(writes.keys)))
+        switch result {
+        case .success(let sequence): job.done(note(sequence, Array(writes.keys)))
+        case .failure(let failure):
+            noteFailure(failure)
+            job.done(failure)
+        }
     }
 }

@@ -1,12 +1,19 @@
 /// Remembers which keys the latest commits wrote, to tell whether what a transaction read has changed since.
 ///
-/// Bounded: a transaction older than the window counts as changed and is run again.
+/// Bounded: a transaction older than the window counts as changed and is run again. So does one whose key has
+/// another's hash, which happens once in 10^14 looks.
 struct ConflictWindow {
+    private struct Commit {
+        let sequence: UInt64
+        var keys: [String]
+        var hashes: [Int]
+    }
     /// Keys remembered at most. One is about 100 bytes.
     private let most: Int
 
-    private var lastWrite: [String: UInt64] = [:]
-    private var commits: [(sequence: UInt64, keys: [String])] = []
+    /// By the hash of a key.
+    private var lastWrite: [Int: UInt64] = [:]
+    private var commits: [Commit] = []
     /// Of `commits`, how many are forgotten already.
     private var forgotten = 0
     /// Keys in `commits`, each time that it was written.
@@ -20,8 +27,9 @@ struct ConflictWindow {
     }
 
     mutating func note(_ keys: [String], at sequence: UInt64) {
-        for key in keys { lastWrite[key] = sequence }
-        commits.append((sequence, keys))
+        let hashes = keys.map(\.hashValue)
+        for hash in hashes { lastWrite[hash] = sequence }
+        commits.append(Commit(sequence: sequence, keys: keys, hashes: hashes))
         held += keys.count + 1
         // A few at each commit: to forget thousands at once would make all writers wait.
         while held > most, forgotten < commits.count { forgetOne() }
@@ -32,11 +40,12 @@ struct ConflictWindow {
     }
 
     private mutating func forgetOne() {
-        let oldest = commits[forgotten]
-        for key in oldest.keys where lastWrite[key] == oldest.sequence { lastWrite[key] = nil }
-        held -= oldest.keys.count + 1
-        coveredFrom = oldest.sequence
+        let sequence = commits[forgotten].sequence
+        for hash in commits[forgotten].hashes where lastWrite[hash] == sequence { lastWrite[hash] = nil }
+        held -= commits[forgotten].keys.count + 1
+        coveredFrom = sequence
         commits[forgotten].keys = []
+        commits[forgotten].hashes = []
         forgotten += 1
     }
 
@@ -44,7 +53,7 @@ struct ConflictWindow {
     func changed(keys: [String], prefixes: [String], since sequence: UInt64) -> Bool {
         if sequence < coveredFrom { return true }
         for key in keys {
-            if let written = lastWrite[key], written > sequence { return true }
+            if let written = lastWrite[key.hashValue], written > sequence { return true }
         }
         guard !prefixes.isEmpty, let newest = commits.last, newest.sequence > sequence else { return false }
         let filter = PrefixFilter(prefixes)
