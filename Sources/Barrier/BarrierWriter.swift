@@ -52,17 +52,21 @@ package final class BarrierWriter {
 
     /// The last write of each key, in the order of stored keys.
     private static func net(_ writes: [SealedWrite]) -> [SealedWrite] {
-        // Keeps the order of equal keys: Swift's sort is stable.
-        let sorted = writes.sorted { $0.stored < $1.stored }
-        return sorted.indices.compactMap { index in
-            let next = index + 1
-            return next < sorted.count && sorted[next].stored == sorted[index].stored ? nil : sorted[index]
+        writes.withUnsafeBufferPointer { writes in
+            // Places are sorted, not writes: to move one of those counts three references.
+            // Equal keys keep their order: Swift's sort is stable.
+            let order = writes.indices.sorted { writes[$0].stored < writes[$1].stored }
+            return order.indices.compactMap { index in
+                let write = writes[order[index]]
+                let next = index + 1
+                return next < order.count && writes[order[next]].stored == write.stored ? nil : write
+            }
         }
     }
 
     /// Checks keys and sizes, so that one bad write set can be refused before it is queued with others.
     /// - Throws: `.badRequest` for an impossible key, `.tooLarge` for a value beyond `Limits.entryBytes`.
-    fileprivate static func validate(_ writes: [String: [UInt8]?]) throws(VaultError) {
+    package static func validate(_ writes: [String: [UInt8]?]) throws(VaultError) {
         for (key, value) in writes {
             try StoredKey.check(key)
             let limit = Limits.standard.entryBytes

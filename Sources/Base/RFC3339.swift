@@ -8,22 +8,23 @@ extension Timestamp {
         let days = total >= 0 ? total / 86_400 : (total - 86_399) / 86_400
         let rest = Int(total - days * 86_400)
         let (year, month, day) = civil(fromDays: days)
-        var text: [UInt8] = []
-        text.reserveCapacity(32)
-        append(Int(year), 4, &text)
-        text.append(UInt8(ascii: "-"))
-        append(month, 2, &text)
-        text.append(UInt8(ascii: "-"))
-        append(day, 2, &text)
-        text.append(UInt8(ascii: "T"))
-        append(rest / 3600, 2, &text)
-        text.append(UInt8(ascii: ":"))
-        append(rest / 60 % 60, 2, &text)
-        text.append(UInt8(ascii: ":"))
-        append(rest % 60, 2, &text)
-        appendFraction(nano, digits: fraction, &text)
-        text.append(UInt8(ascii: "Z"))
-        return String(decoding: text, as: UTF8.self)
+        return String(unsafeUninitializedCapacity: 30) { text in
+            var writer = DigitWriter(text: text)
+            writer.number(Int(year), 4)
+            writer.byte("-")
+            writer.number(month, 2)
+            writer.byte("-")
+            writer.number(day, 2)
+            writer.byte("T")
+            writer.number(rest / 3600, 2)
+            writer.byte(":")
+            writer.number(rest / 60 % 60, 2)
+            writer.byte(":")
+            writer.number(rest % 60, 2)
+            writer.fraction(nano, digits: fraction)
+            writer.byte("Z")
+            return writer.count
+        }
     }
 
     /// Reads RFC 3339 with any offset; nil when the text is not such a date.
@@ -76,26 +77,38 @@ extension Timestamp {
     }
 }
 
-private func append(_ value: Int, _ width: Int, _ text: inout [UInt8]) {
-    var divisor = 1
-    for _ in 1..<width { divisor *= 10 }
-    while divisor > 0 {
-        text.append(UInt8(48 + value / divisor % 10))
-        divisor /= 10
-    }
-}
+/// Writes digits into a buffer that is large enough.
+private struct DigitWriter {
+    let text: UnsafeMutableBufferPointer<UInt8>
+    private(set) var count = 0
 
-private func appendFraction(_ nano: Int, digits: Int?, _ text: inout [UInt8]) {
-    var all: [UInt8] = []
-    append(nano, 9, &all)
-    if let digits {
-        all = Array(all.prefix(digits))
-    } else {
-        while all.last == 48 { all.removeLast() }
+    init(text: UnsafeMutableBufferPointer<UInt8>) { self.text = text }
+
+    mutating func byte(_ scalar: Unicode.Scalar) {
+        text[count] = UInt8(ascii: scalar)
+        count += 1
     }
-    if !all.isEmpty {
-        text.append(UInt8(ascii: "."))
-        text.append(contentsOf: all)
+
+    mutating func number(_ value: Int, _ width: Int) {
+        var rest = value
+        var place = count + width
+        count = place
+        for _ in 0..<width {
+            place -= 1
+            text[place] = UInt8(48 + rest % 10)
+            rest /= 10
+        }
+    }
+
+    /// The point and what follows it; nothing where there are no digits.
+    mutating func fraction(_ nano: Int, digits: Int?) {
+        let wanted = min(digits ?? (nano == 0 ? 0 : 9), 9)
+        if wanted == 0 { return }
+        byte(".")
+        let end = count + wanted
+        number(nano, 9)
+        count = end
+        if digits == nil { while text[count - 1] == UInt8(ascii: "0") { count -= 1 } }
     }
 }
 

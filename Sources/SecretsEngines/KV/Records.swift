@@ -67,12 +67,22 @@ struct VersionState {
 
     /// `created_time`, `deletion_time`, `destroyed`, in answers.
     func append(to writer: inout JSONWriter, with custom: RawJSON?, number: Int?) {
+        // The names need no escapes.
         writer.beginObject()
-        writer.field("created_time", created.rfc3339())
-        if number != nil { writer.field("custom_metadata", custom ?? RawJSON(trusted: Array("null".utf8))) }
-        writer.field("deletion_time", deletion?.rfc3339() ?? "")
-        writer.field("destroyed", isDestroyed)
-        if let number { writer.field("version", number) }
+        writer.literal("\"created_time\":")
+        writer.string(created.rfc3339())
+        if number != nil {
+            writer.literal(",\"custom_metadata\":")
+            if let custom { writer.raw(custom) } else { writer.null() }
+        }
+        writer.literal(",\"deletion_time\":")
+        writer.string(deletion?.rfc3339() ?? "")
+        writer.literal(",\"destroyed\":")
+        writer.bool(isDestroyed)
+        if let number {
+            writer.literal(",\"version\":")
+            writer.int(number)
+        }
         writer.endObject()
     }
 }
