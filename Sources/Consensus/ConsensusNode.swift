@@ -14,7 +14,8 @@ package protocol ConsensusNode: AnyObject, Sendable {
         message: [UInt8], path: String, from peer: UInt64, done: @escaping @Sendable (Bool) -> Void)
 
     /// Appends an entry and waits until it is committed and applied here.
-    /// - Parameter done: the entry's index. `.outcomeUnknown` when leadership was lost in between.
+    /// - Parameter done: the entry's index. `.outcomeUnknown` when leadership was lost in between, or when it
+    ///   took too long.
     func propose(_ payload: [UInt8], done: @escaping @Sendable (Result<UInt64, RaftError>) -> Void)
 
     /// Waits until local reads see everything that was acknowledged before the call, on any node. On a
@@ -22,9 +23,9 @@ package protocol ConsensusNode: AnyObject, Sendable {
     /// - Parameter done: nil, or why not: then nothing may be read.
     func readIndex(_ done: @escaping @Sendable (RaftError?) -> Void)
 
-    /// Gives up calls of `readIndex` whose time is over: the node's own thread does so too, unless it waits
-    /// for its disk. To be called several times a second, from another thread.
-    func expireReads()
+    /// Gives up calls of `readIndex` and `propose` whose time is over, though the node's own thread waits for
+    /// its disk. To be called several times a second, from another thread.
+    func expireCalls()
 
     /// Changes the membership; on the leader only. Done when it is applied here.
     func changeMembership(

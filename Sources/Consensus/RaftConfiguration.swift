@@ -50,4 +50,9 @@ package struct RaftTiming: Sendable, Equatable {
     /// How long a read may wait for a quorum's answer: its client shall have one within two seconds, and the
     /// server tries once more.
     package var readLimit: Duration { .milliseconds(950) }
+    /// How long an entry may wait for its commit. A leader without a quorum gives up much earlier: only one
+    /// that waits for its own disk takes so long.
+    package var proposalLimit: Duration { .seconds(10) }
+    /// How long a node may be at one thing before it takes no further entries: far more than a sync takes.
+    package var stallLimit: Duration { .seconds(2) }
 }

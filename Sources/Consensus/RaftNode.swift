@@ -20,7 +20,10 @@ package final class RaftNode: ConsensusNode {
     private let inbox: Inbox
     private let published: Mutex<Published>
     private let thread = Mutex<Thread?>(nil)
-    private let reads = Mutex(OpenReads())
+    private let reads = Mutex(OpenCalls<RaftError?>())
+    private let proposals = Mutex(OpenCalls<Result<UInt64, RaftError>>())
+    /// When the thread began what it is at, in nanoseconds on the node's clock; 0 while it waits for work.
+    private let turnBegan = Atomic<UInt64>(0)
 
     private struct Published {
         var state = RaftState()
@@ -112,8 +115,22 @@ package final class RaftNode: ConsensusNode {
         }
     }
 
-    /// Fails at once on others than the leader.
+    /// Fails at once on others than the leader, and while the node's own thread waits for its disk.
     package func propose(
+        _ payload: [UInt8], done: @escaping @Sendable (Result<UInt64, RaftError>) -> Void
+    ) {
+        let now = clock.monotonicNanoseconds()
+        let began = turnBegan.load(ordering: .relaxed)
+        if began != 0, now > began + configuration.timing.stallLimit.nanoseconds {
+            return done(.failure(.stalled))
+        }
+        let proposal = OpenCall(done, since: now)
+        proposals.withLock { $0.add(proposal) }
+        hand(.propose(payload, done: { proposal.finish($0) }))
+    }
+
+    /// The same, however long it takes: for what replaces the whole state.
+    package func proposePatiently(
         _ payload: [UInt8], done: @escaping @Sendable (Result<UInt64, RaftError>) -> Void
     ) {
         hand(.propose(payload, done: done))
@@ -121,16 +138,20 @@ package final class RaftNode: ConsensusNode {
 
     /// Answers within a second.
     package func readIndex(_ done: @escaping @Sendable (RaftError?) -> Void) {
-        let read = OpenRead(done, since: clock.monotonicNanoseconds())
+        let read = OpenCall(done, since: clock.monotonicNanoseconds())
         reads.withLock { $0.add(read) }
         hand(.read(done: { read.finish($0) }))
     }
 
     /// A node whose thread waits for its disk, or replaces its whole state, answers by this alone.
-    package func expireReads() {
-        let limit = configuration.timing.readLimit.nanoseconds
-        let now = clock.monotonicNanoseconds()
-        for read in reads.withLock({ $0.late(now > limit ? now - limit : 0) }) { read.finish(.timedOut) }
+    package func expireCalls() {
+        let (timing, now) = (configuration.timing, clock.monotonicNanoseconds())
+        for read in reads.withLock({ $0.late(timing.readLimit.nanoseconds, at: now) }) {
+            read.finish(.timedOut)
+        }
+        for proposal in proposals.withLock({ $0.late(timing.proposalLimit.nanoseconds, at: now) }) {
+            proposal.finish(.failure(.outcomeUnknown))
+        }
     }
 
     /// Fails at once on others than the leader, and while another change is on its way.
@@ -192,6 +213,7 @@ package final class RaftNode: ConsensusNode {
     private func run(_ engine: RaftEngine, _ onFailure: (VaultError) -> Void) {
         var failure: VaultError?
         while failure == nil, let commands = inbox.take(until: engine.deadline, clock) {
+            turnBegan.store(clock.monotonicNanoseconds(), ordering: .relaxed)
             takeTransport(engine)
             do throws(VaultError) {
                 try engine.turn(commands)
@@ -200,6 +222,7 @@ package final class RaftNode: ConsensusNode {
                 failure = error
                 for command in engine.untaken { command.refuse() }
             }
+            turnBegan.store(0, ordering: .relaxed)
         }
         inbox.close()
         engine.transport = nil

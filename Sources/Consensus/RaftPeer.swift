@@ -109,6 +109,8 @@ package enum RaftError: Error, Sendable, Equatable {
     case timedOut
     /// More waits than is allowed; try again.
     case busy
+    /// The node waits for its disk, and takes nothing until that answers.
+    case stalled
     /// The payload is larger than an entry may be.
     case tooLarge
     /// The change of membership makes no sense now, with the reason.
@@ -128,6 +130,7 @@ extension RaftError {
         case .outcomeUnknown: .unknownOutcome
         case .timedOut: .unavailable("no quorum of the cluster answered in time", retryAfterSeconds: 1)
         case .busy: .unavailable("the cluster is busy; try again", retryAfterSeconds: 1)
+        case .stalled: .unavailable("this node waits for its disk; try another", retryAfterSeconds: 1)
         case .tooLarge: .tooLarge("the write is larger than one entry of the log may be")
         case .refused(let reason): .badRequest(reason)
         case .removed: .removedFromCluster

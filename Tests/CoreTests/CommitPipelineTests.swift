@@ -86,6 +86,60 @@ import Testing
         }
     }
 
+    /// A job that only read, over what is pending, is answered when that is durable, and then only when this
+    /// node is certainly the active one still.
+    @Test func whatOnlyReadsWaitsForWhatItSaw() async throws {
+        try await onThread {
+            let bench = try Bench()
+            try bench.putTwoUnderWay()
+            bench.look(3, at: "a")
+            #expect(bench.runs.take(most: 1) == ["3 over 1"])
+            #expect(bench.answers.poll() == nil)
+            bench.backend.gate.open()
+            #expect(bench.nextAnswers(3) == ["1 ok", "2 ok", "3 ok"])
+            #expect(bench.confirmations.load(ordering: .relaxed) == 1)
+            bench.stop()
+        }
+    }
+
+    /// The same when that fails: it is run again, and has not seen it.
+    @Test func whatOnlyReadForgetsWhatFailed() async throws {
+        try await onThread {
+            let bench = try Bench()
+            try bench.putTwoUnderWay()
+            bench.look(3, at: "a")
+            #expect(bench.runs.take(most: 1) == ["3 over 1"])
+            bench.backend.gate.fail(.internal("a sync failed"))
+            #expect(bench.runs.take(most: 1) == ["3 over 0"])
+            #expect(bench.nextAnswers(3) == ["1 500", "2 500", "3 ok"])
+            bench.stop()
+        }
+    }
+
+    /// A job of very many bytes is committed on the other thread, though nothing waits with it: what comes
+    /// next is settled meanwhile.
+    @Test func aLargeJobLetsTheNextBegin() async throws {
+        try await onThread {
+            let bench = try Bench()
+            bench.commits.submit(
+                CommitThread.Job(
+                    writeSet: nil,
+                    run: { view in
+                        var tx = Transaction(view: view)
+                        tx.put("large", [UInt8](repeating: 7, count: 100_000))
+                        return tx.log.writeSet
+                    }, done: { [answers = bench.answers] _ in _ = answers.push("large") }))
+            bench.backend.gate.waitForArrival()
+            bench.add(1, to: "a")
+            #expect(bench.runs.take(most: 1) == ["1 over 0"])
+            #expect(bench.answers.poll() == nil)
+            bench.backend.gate.open()
+            bench.backend.gate.open()
+            #expect(bench.nextAnswers(2) == ["1 ok", "large"])
+            bench.stop()
+        }
+    }
+
     /// Ending in peace commits all that waits.
     @Test func stoppingCommitsWhatWaits() async throws {
         try await onThread {
@@ -152,6 +206,8 @@ private final class Bench: Sendable {
     /// `N over V`: job N was run and found the value V.
     let runs = BlockingQueue<String>(limit: 1_000)
     let answers = BlockingQueue<String>(limit: 1_000)
+    /// How often it was asked whether this node is still the active one.
+    let confirmations = Atomic<Int>(0)
 
     init(failing seed: UInt64? = nil) throws(VaultError) {
         backend = GatedBackend()
@@ -163,9 +219,12 @@ private final class Bench: Sendable {
             random: random)
         barrier = try BarrierBootstrap.unseal(backend.inner, rootKey: rootKey, clock: clock, random: random)
         backend.begin(failing: seed)
-        try commits.start(backend: backend, barrier: barrier, log: Log(level: .error, descriptor: -1)) {
-            _, _ in
-        }
+        try commits.start(
+            backend: backend, barrier: barrier, log: Log(level: .error, descriptor: -1),
+            confirm: { [weak self] in
+                self?.confirmations.add(1, ordering: .relaxed)
+                return nil
+            }, invalidate: { _, _ in })
     }
 
     /// Leaves the batch of jobs 1 (adds 1 to `a`) and 2 (adds 2 to `b`) at the gate.
@@ -192,6 +251,20 @@ private final class Bench: Sendable {
                     tx.put(key, Self.bytes(old + number))
                     _ = runs.push("\(number) over \(old)")
                     return tx.log.writeSet
+                },
+                done: { [answers] failure in
+                    _ = answers.push("\(number) \(failure.map { String($0.status) } ?? "ok")")
+                }))
+    }
+
+    /// Submits a job that writes nothing, and must be certain of what it finds.
+    func look(_ number: Int, at key: String) {
+        commits.submit(
+            CommitThread.Job(
+                writeSet: nil, isConfirmed: true,
+                run: { [runs] view in
+                    _ = runs.push("\(number) over \(Self.number(try? view.get(key)))")
+                    return nil
                 },
                 done: { [answers] failure in
                     _ = answers.push("\(number) \(failure.map { String($0.status) } ?? "ok")")

@@ -10,10 +10,11 @@ from vclient import RAFT_CONFIG, mount
 
 
 class Cluster:
-    def __init__(self, binary, base):
+    def __init__(self, binary, base, env=None):
+        """`env` tells what the first node finds in its environment besides."""
         cmd = f"'{binary}' server -config={{config}}"
         self.nodes = [Server(cmd, RAFT_CONFIG, os.path.join(base, f"n{i}"), free_port(), f"n{i}",
-                             cluster_port=free_port(), multiplier=0) for i in range(3)]
+                             cluster_port=free_port(), multiplier=0, env=None if i else env) for i in range(3)]
 
     def client(self, i, timeout=10.0, token=None):
         return Client(self.nodes[i].port, token or self.root, timeout)

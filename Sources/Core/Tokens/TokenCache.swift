@@ -82,7 +82,7 @@ package final class Bearer: Sendable {
     let isBound: Bool
     let isLimited: Bool
     let isLastUseSpent: Bool
-    let expires: Timestamp?
+    let lifetime: TokenLifetime
 
     package init(_ entry: TokenEntry) {
         self.entry = entry
@@ -93,10 +93,8 @@ package final class Bearer: Sendable {
         isBound = !entry.boundCIDRs.isEmpty
         isLimited = entry.numberOfUses > 0
         isLastUseSpent = entry.isLastUseSpent
-        expires = entry.lifetime.expires
+        lifetime = entry.lifetime
     }
-
-    func isOver(at now: Timestamp) -> Bool { expires.map { $0 <= now } ?? false }
 }
 
 /// Which token entries the latest commits have changed, so that a cached one is never used past a change.

@@ -74,7 +74,7 @@ package struct TokenStore: Sendable {
     ) throws(VaultError) -> Bearer? {
         if let known = cache?.bearer(of: token, in: tx.log.sequence, changes) {
             tx.log.noteRead(known.key)
-            if known.isOver(at: now) || known.isLastUseSpent { return nil }
+            if known.lifetime.isOver(at: now) || known.isLastUseSpent { return nil }
             return try isBeingRevoked(known.entry, &tx) ? nil : known
         }
         guard let entry = try authenticate(token, now: now, &tx) else { return nil }

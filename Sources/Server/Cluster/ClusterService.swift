@@ -199,7 +199,7 @@ package final class ClusterService: RequestForwarder {
             }
             session.transport.endLeaving()
             guard let node = storage.consensus else { continue }
-            node.expireReads()
+            node.expireCalls()
             let state = node.state
             session.forwarder.expire(leader: state.hasQuorum ? state.leader?.raftID : nil)
             looks += 1

@@ -72,6 +72,6 @@ extension RaftBackend {
     }
 
     private func propose(_ payload: RaftPayload, _ node: RaftNode) throws(VaultError) {
-        _ = try Self.wait { (done) in node.propose(payload.bytes, done: done) }
+        _ = try Self.wait { (done) in node.proposePatiently(payload.bytes, done: done) }
     }
 }

@@ -121,8 +121,9 @@ package final class RaftBackend: StorageBackend {
     }
 
     /// Waits until the batch is committed by a quorum and applied here.
-    /// - Throws: `.unavailable` when this node does not lead, when leadership was lost on the way (then the
-    ///   batch may yet take effect), when another write came first, or when the disk is full.
+    /// - Throws: `.unavailable` when this node does not lead, when leadership was lost on the way or the disk
+    ///   gives no answer (then the batch may yet take effect), when another write came first, or when the disk
+    ///   is full.
     package func commit(_ batch: CommitBatch) throws(VaultError) -> UInt64 {
         try check(batch)
         guard try store.progress() != nil else { return try begin(batch) }

@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 
 # The words of the control file, as in shim.c.
 (OPS, KILL_AT, KILL_WHEN, FULL, ROOM, FAIL_KIND, FAIL_SKIP, FAIL_COUNT, FAIL_LONGER, FAILED, REFUSED,
- SYNCS) = range(12)
+ SYNCS, STALL) = range(13)
 BEFORE, AFTER, MIDDLE = range(3)
 WRITE, SYNC, SYNCED_WRITE, READ, RESIZE, NAME = (1 << n for n in range(6))
 MOMENTS = {BEFORE: "before", AFTER: "after", MIDDLE: "in the middle of"}
@@ -64,14 +64,18 @@ class Control:
         self.set({FAIL_KIND: 0, FAIL_COUNT: 0, FAIL_SKIP: 0, FAIL_LONGER: 0, FULL: 0})
 
 
+def environment(shim_path, data, control):
+    """What a server must find in its environment for its files below `data` to be at the mercy of `control`."""
+    return {"LD_PRELOAD": shim_path, "FAULTSTORE_ROOT": data, "FAULTSTORE_CONTROL": control.path}
+
+
 class FaultyServer(Server):
     """A server of `binary` under `base`; its disk is at the mercy of `control`."""
 
     def __init__(self, binary, base, shim_path, config=CONFIG, trace=None, control=None):
         os.makedirs(base, exist_ok=True)
         self.control = control or Control(Path(base) / "control")
-        data = os.path.join(str(base), "data")
-        env = {"LD_PRELOAD": shim_path, "FAULTSTORE_ROOT": data, "FAULTSTORE_CONTROL": self.control.path}
+        env = environment(shim_path, os.path.join(str(base), "data"), self.control)
         if trace:
             env["FAULTSTORE_TRACE"] = str(trace)
         command = subprocess.list2cmdline([str(binary)]) + " server -config={config}"
