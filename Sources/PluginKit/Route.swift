@@ -129,7 +129,7 @@ package struct PathPattern: Sendable, CustomStringConvertible {
     }
     package let segments: [Segment]
     package let description: String
-    /// The segments up to and including `*name`, ready to be compared, and the literal bytes that must follow it.
+    /// The segments up to and including `*name`, ready to be compared, and the literal bytes that follow it.
     private var head: [Part] = []
     private var suffix: [UInt8] = []
     /// A pattern that ends in a slash fits only paths that do: a list whose name alone is no path.

@@ -152,6 +152,10 @@ import Testing
         a.dial(b)
         a.diary.wait("a connection") { $0.links.count == 1 }
         let link = a.diary.state.withLock { $0.links[0] }
+        b.diary.wait("its connection") { $0.links.count == 1 }
+        // What it sends comes behind its pause: when this is here, that one reads no more.
+        #expect(b.diary.state.withLock { $0.links[0] }.send([1]))
+        a.diary.wait("a sign of the pause") { $0.frames == [[1]] }
         for number in 0..<100 { #expect(link.send([UInt8(number)])) }
         usleep(50_000)
         #expect(b.diary.state.withLock { $0.frames.isEmpty })
