@@ -252,9 +252,10 @@ private enum MapLocation {
     static func find(inode: UInt64, bytes: Int) -> UInt {
         guard let file = fopen("/proc/self/maps", "re") else { return 0 }
         defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 4096)
+        let line = UnsafeMutablePointer<CChar>.allocate(capacity: 4096)
+        defer { line.deallocate() }
         var candidates: [UInt] = []
-        while fgets(&line, Int32(line.count), file) != nil {
+        while fgets(line, 4096, file) != nil {
             // Most lines tell by their first numbers that they are others.
             var rest: UnsafeMutablePointer<CChar>?
             let start = strtoul(line, &rest, 16)
