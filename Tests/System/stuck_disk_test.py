@@ -14,8 +14,8 @@ from cluster_test import Cluster
 from faultstore.store import STALL, Control, environment, shim
 from support import Checks, Refused, Unknown, workdir
 
-SOON = 2.0        # seconds for a read, and for whoever comes when the node knows that it leads no more
-AT_LAST = 12.0    # for what was on its way when the disk stopped
+SOON = 4.0        # seconds for a read, and for whoever comes when the node knows that it leads no more (1.9 as a rule)
+AT_LAST = 15.0    # for what was on its way when the disk stopped (10 as a rule)
 
 
 def ask(c, node, method, path, body=None, timeout=30.0):
