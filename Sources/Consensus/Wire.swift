@@ -30,6 +30,9 @@ package struct WireWriter {
     /// The same with the bytes of a text.
     package mutating func counted(_ text: String) { counted(Array(text.utf8)) }
 
+    /// Forgets what was written behind an offset.
+    mutating func cut(to count: Int) { bytes.removeSubrange(min(count, bytes.count)...) }
+
     /// Fills up with zeros to a multiple of 8.
     mutating func pad() { while bytes.count & 7 != 0 { bytes.append(0) } }
 }

@@ -96,7 +96,9 @@ package final class SimulatedDisk: RaftDisk {
 
     fileprivate func checkRoom(_ more: Int) throws(VaultError) {
         guard more > 0, capacity < .max else { return }
-        guard usedBytes + more <= capacity else { throw .internal("the simulated disk is full") }
+        guard usedBytes + more <= capacity else {
+            throw .unavailable("the simulated disk is full", retryAfterSeconds: 1)
+        }
     }
 
     fileprivate func takeSyncFailure() -> Bool {

@@ -284,3 +284,77 @@ import Testing
         for _ in 0..<2000 { _ = RaftFrame(random.bytes(random.below(40))) }
     }
 }
+
+@Suite struct StoreLogTests {
+    private func open(_ disk: SimulatedDisk) throws -> (log: StoreLog, entries: [StoreLog.Entry]) {
+        try StoreLog.open(disk, identity: 5)
+    }
+
+    private func payload(_ index: UInt64) -> [UInt8] { [UInt8](repeating: UInt8(index), count: 100) }
+
+    @Test func entriesAreCountedAndFoundAgain() throws {
+        let disk = SimulatedDisk(random: SeededRandom(seed: 1))
+        let (log, none) = try open(disk)
+        #expect(log.isNew && none.isEmpty)
+        for index in UInt64(1)...9 { try log.append(payload(index)) }
+        #expect(log.lastIndex == 9)
+        try log.compact(to: 4)
+        try log.append(payload(10))
+        disk.crash()
+        let (again, found) = try open(disk)
+        #expect(found.map(\.index) == Array(5...10))
+        #expect(found.map(\.payload) == (5...10).map(payload))
+        #expect((again.base, again.lastIndex) == (4, 10))
+        try again.clear()
+        disk.crash()
+        let (last, left) = try open(disk)
+        #expect((last.base, last.lastIndex, left.count) == (10, 10, 0))
+        #expect(try disk.names().count == 2, "one segment and the anchor")
+    }
+
+    /// What found no room is not there, wherever the room ended; what came before it is, and so is what comes
+    /// when there is room again.
+    @Test(arguments: 0..<200)
+    func aFullDiskIsNoFailure(seed: Int) throws {
+        let random = SeededRandom(seed: UInt64(seed))
+        let disk = SimulatedDisk(random: SeededRandom(seed: UInt64(seed)))
+        var log = try open(disk).log
+        var wanted: [UInt64] = []
+        for _ in 0..<4 {
+            disk.capacity = disk.usedBytes + Int(random.below(3000))
+            for _ in 0..<40 where disk.capacity < .max {
+                do throws(VaultError) {
+                    try log.append(payload(log.lastIndex + 1))
+                    wanted.append(log.lastIndex)
+                } catch {
+                    guard case .unavailable = error else { throw error }
+                    if random.below(2) == 0 {
+                        // A start on the full disk, after a kill.
+                        disk.kill()
+                        let (again, found) = try open(disk)
+                        #expect(found.map(\.index) == wanted)
+                        log = again
+                    }
+                    if random.below(3) == 0 { disk.capacity = .max }
+                }
+            }
+            disk.capacity = .max
+            try log.append(payload(log.lastIndex + 1))
+            wanted.append(log.lastIndex)
+        }
+        disk.crash()
+        let (_, found) = try open(disk)
+        #expect(found.map(\.index) == wanted)
+        #expect(found.map(\.payload) == wanted.map(payload))
+    }
+
+    @Test func aFailedSyncIsOne() throws {
+        let disk = SimulatedDisk(random: SeededRandom(seed: 1))
+        let (log, _) = try open(disk)
+        try log.append(payload(1))
+        disk.failsNextSync = true
+        #expect(throws: VaultError.self) { try log.append(payload(2)) }
+        let error = #expect(throws: VaultError.self) { try log.append(payload(2)) }
+        #expect(error?.privateCause?.contains("has failed before") == true)
+    }
+}

@@ -45,61 +45,6 @@ let quiet = Log(level: .error)
     }
 }
 
-@Suite struct FileBackendTests {
-    @Test func pathIsNeeded() {
-        for settings in [[:], ["path": ""]] {
-            #expect(throws: VaultError.self) { try FileBackend.open(settings, log: quiet) }
-        }
-    }
-
-    @Test(arguments: ["core/_keyring", "vault.db", "raft/raft.db", "core/_seal-config"])
-    func dataOfAnotherProductIsRefusedAndLeftAlone(name: String) throws {
-        let scratch = Scratch()
-        try scratch.write(name)
-        let error = #expect(throws: VaultError.self) {
-            try FileBackend.open(["path": scratch.path], log: quiet)
-        }
-        #expect(error?.messages.first?.contains("Vault") == true)
-        #expect(!FileManager.default.fileExists(atPath: scratch.path + "/data.mdb"))
-    }
-
-    @Test func aDirectoryInUseIsRefusedAndItsUserNamed() throws {
-        let scratch = Scratch()
-        let first = try FileBackend.open(["path": scratch.path], log: quiet)
-        let error = #expect(throws: VaultError.self) {
-            try FileBackend.open(["path": scratch.path + "/"], log: quiet)
-        }
-        #expect(error?.messages.first?.contains("in use by process \(getpid())") == true)
-        first.close()
-        let second = try FileBackend.open(["path": scratch.path], log: quiet)
-        second.close()
-    }
-
-    @Test func aFileInPlaceOfTheDirectoryIsRefused() throws {
-        let scratch = Scratch()
-        try scratch.write("plain")
-        for path in ["plain", "plain/below"] {
-            #expect(throws: VaultError.self) {
-                try FileBackend.open(["path": scratch.path + "/" + path], log: quiet)
-            }
-        }
-    }
-
-    @Test func aClosedBackendRefusesAll() throws {
-        let scratch = Scratch()
-        let backend = try FileBackend.open(["path": scratch.path], log: quiet)
-        let reader = try backend.makeReader()
-        try reader.refresh()
-        reader.release()
-        backend.close()
-        backend.close()
-        #expect(throws: VaultError.self) { try reader.refresh() }
-        #expect(throws: VaultError.self) { try reader.copy(.entries, [1]) }
-        #expect(throws: VaultError.self) { try backend.makeReader() }
-        #expect(throws: VaultError.self) { try backend.commit(CommitBatch()) }
-    }
-}
-
 @Suite struct InMemoryBackendTests {
     @Test func storesAreApartAndForgotten() throws {
         let first = try InMemoryBackend.open([:], log: quiet)

@@ -7,12 +7,14 @@ package final class DirectoryDisk: RaftDisk, Sendable {
     /// The path of the directory.
     package let place: String
 
-    /// Makes the directory when it is not there.
+    /// Makes the directory when it is not there. Its name is durable, whoever made it.
     package init(_ path: String) throws(VaultError) {
         place = path
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
-            throw Self.failure("make directory", path)
+            throw Self.failure("make directory", path, takesRoom: true)
         }
+        let parent = path.lastIndex(of: "/").map { path[..<$0] } ?? "."
+        try Self.sync(directory: parent.isEmpty ? "/" : String(parent))
     }
 
     /// Names of everything in the directory.
@@ -33,7 +35,7 @@ package final class DirectoryDisk: RaftDisk, Sendable {
     package func open(_ name: String, create: Bool) throws(VaultError) -> any RaftFile {
         let path = "\(place)/\(name)"
         let descriptor = Glibc.open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0o600)
-        guard descriptor >= 0 else { throw Self.failure("open", path) }
+        guard descriptor >= 0 else { throw Self.failure("open", path, takesRoom: create) }
         return PlainFile(descriptor, path)
     }
 
@@ -45,15 +47,24 @@ package final class DirectoryDisk: RaftDisk, Sendable {
     }
 
     /// Syncs the directory.
-    package func syncNames() throws(VaultError) {
-        let descriptor = Glibc.open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Self.failure("open", place) }
+    package func syncNames() throws(VaultError) { try Self.sync(directory: place) }
+
+    private static func sync(directory path: String) throws(VaultError) {
+        let descriptor = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("open", path) }
         defer { close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw Self.failure("sync directory", place) }
+        guard fsync(descriptor) == 0 else { throw failure("sync directory", path) }
     }
 
-    fileprivate static func failure(_ doing: String, _ path: String) -> VaultError {
+    /// - Parameter takesRoom: the system may refuse for want of room. After a sync that is no reason: what was
+    ///   written before it is lost.
+    fileprivate static func failure(
+        _ doing: String, _ path: String, takesRoom: Bool = false
+    ) -> VaultError {
         let code = errno
+        if takesRoom, [ENOSPC, EDQUOT, EFBIG].contains(code) {
+            return .unavailable("storage is full: nothing was written", retryAfterSeconds: 30)
+        }
         return .internal("cannot \(doing) \(path): \(String(cString: strerror(code)))")
     }
 }
@@ -89,7 +100,7 @@ private final class PlainFile: RaftFile {
                 } ?? 0
             }
             if put < 0, errno == EINTR { continue }
-            guard put > 0 else { throw DirectoryDisk.failure("write", path) }
+            guard put > 0 else { throw DirectoryDisk.failure("write", path, takesRoom: true) }
             done += put
         }
     }

@@ -23,8 +23,10 @@ package protocol RaftFile: AnyObject {
     /// Reads up to `count` bytes; fewer only at the end of the file.
     func read(at offset: Int, count: Int) throws(VaultError) -> [UInt8]
     /// Writes all the bytes; durable after `sync` only.
+    /// - Throws: `.unavailable` when there is no room.
     func write(_ bytes: [UInt8], at offset: Int) throws(VaultError)
     /// Takes room on the disk up to this size, filled with zeros, so that appending changes no metadata.
+    /// - Throws: `.unavailable` when there is no room.
     func preallocate(_ bytes: Int) throws(VaultError)
     /// Waits until everything written is on the disk. After an error nothing may be trusted any more.
     func sync() throws(VaultError)

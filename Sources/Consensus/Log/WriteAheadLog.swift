@@ -12,7 +12,8 @@ import Base
 /// A segment begins with the base and the votes, so segments whose entries all lie before the base can go.
 /// Nothing is written into a segment of an earlier run: what follows a torn tail is a new one.
 ///
-/// After an error of a write or a sync nothing more is written: the page cache can no longer be believed.
+/// After an error of a write or a sync nothing more is written: the page cache can no longer be believed. A disk
+/// without room is another matter: what found none is not in the log, and may be tried again.
 final class WriteAheadLog {
     /// What was found at the start.
     struct Contents: Equatable {
@@ -26,6 +27,13 @@ final class WriteAheadLog {
         var last: LogPosition {
             entries.last.map { LogPosition(index: $0.index, term: $0.term) } ?? base
         }
+    }
+
+    /// What opening does when there is no room for what it has to write.
+    enum WhenFull {
+        case fails
+        /// It is written with the next frame.
+        case waitsForRoom
     }
 
     private struct Segment {
@@ -46,6 +54,8 @@ final class WriteAheadLog {
     private var file: (any RaftFile)?
     private var anchor: LogAnchor
     private var offset = 0
+    /// The next frame is the first of its segment.
+    private var beginsSegment = false
     private var preallocated = 0
     /// The frame that is written next, and the last one that is known to be on the disk.
     private var nextFrame: UInt64
@@ -63,7 +73,7 @@ final class WriteAheadLog {
     /// - Returns: the log, and what is in it.
     /// - Throws: `.corrupted` that names the file, when something that was on the disk cannot be read.
     static func open(
-        _ disk: any RaftDisk, identity: UInt64, segmentBytes: Int, stepBytes: Int
+        _ disk: any RaftDisk, identity: UInt64, segmentBytes: Int, stepBytes: Int, whenFull: WhenFull = .fails
     ) throws(VaultError) -> (WriteAheadLog, Contents) {
         let anchor = try LogAnchor(disk, identity: identity)
         var scan = LogScan(disk, identity: identity, synced: anchor.found)
@@ -71,10 +81,14 @@ final class WriteAheadLog {
         let contents = try scan.contents()
         let log = WriteAheadLog(
             disk, identity: identity, segmentBytes, stepBytes, anchor: anchor, scan: scan, contents)
-        if log.segments.count > Self.mostSegments {
-            try log.gather(contents)
-        } else {
-            try log.rewrite(scan.unproven, contents)
+        do throws(VaultError) {
+            if log.segments.count > Self.mostSegments {
+                try log.gather(contents)
+            } else {
+                try log.rewrite(scan.unproven, contents)
+            }
+        } catch {
+            guard case .unavailable = error, whenFull == .waitsForRoom else { throw error }
         }
         return (log, contents)
     }
@@ -114,15 +128,19 @@ final class WriteAheadLog {
 
     /// Writes everything into a new segment, and removes the others.
     private func gather(_ contents: Contents) throws(VaultError) {
-        let old = segments
+        let old = segments.count
         reset(to: contents.base)
         for entry in contents.entries { append(entry) }
         append(hard)
         try flush(sync: true)
-        for segment in old { try disk.remove(segment.name) }
-        segments.removeFirst(old.count)
-        try disk.syncNames()
+        try remove(segments: old)
     }
+
+    /// What is noted at this moment: `forget` goes back to it.
+    var mark: Int { records.bytes.count }
+
+    /// Forgets what was noted since.
+    func forget(behind mark: Int) { records.cut(to: mark) }
 
     /// Notes an entry for the next `flush`. It replaces those of its index and behind.
     func append(_ entry: LogEntry) {
@@ -144,13 +162,19 @@ final class WriteAheadLog {
 
     /// Writes what was noted as one frame.
     /// - Parameter sync: waits until it is on the disk.
-    /// - Throws: what the disk says. The log must not be used any more then.
+    /// - Throws: `.unavailable` when there was no room: what was noted is noted still. After what else the disk
+    ///   says the log must not be used any more.
     func flush(sync: Bool) throws(VaultError) {
         guard !hasFailed else { throw .internal("the log in \(disk.place) has failed before") }
         hasFailed = true
         if !records.bytes.isEmpty {
-            try beginSegmentIfNeeded()
-            try writeFrame()
+            do throws(VaultError) {
+                try beginSegmentIfNeeded()
+                try writeFrame()
+            } catch {
+                if case .unavailable = error { hasFailed = false }
+                throw error
+            }
         }
         if sync { try synchronize() }
         hasFailed = false
@@ -161,12 +185,26 @@ final class WriteAheadLog {
         guard position.index > base.index else { return }
         base = position
         LogRecord.base(position, dropsEntries: false).write(to: &records)
-        let old = segments.dropLast().prefix { $0.lastIndex <= position.index }
-        guard !old.isEmpty else { return }
+        let old = segments.dropLast().prefix { $0.lastIndex <= position.index }.count
+        guard old > 0 else { return }
         // First the new base must be safe: without it, what is left has a gap.
         try flush(sync: true)
-        for segment in old { try disk.remove(segment.name) }
-        segments.removeFirst(old.count)
+        try remove(segments: old)
+    }
+
+    /// Makes the log begin behind its last entry, whose effect is safe elsewhere, in a new segment of its own.
+    func restart(at position: LogPosition) throws(VaultError) {
+        let old = segments.count
+        file = nil
+        reset(to: position)
+        try flush(sync: true)
+        try remove(segments: old)
+    }
+
+    /// Removes the oldest segments.
+    private func remove(segments count: Int) throws(VaultError) {
+        for segment in segments.prefix(count) { try disk.remove(segment.name) }
+        segments.removeFirst(count)
         try disk.syncNames()
     }
 
@@ -174,38 +212,64 @@ final class WriteAheadLog {
         if file != nil, offset < segmentBytes { return }
         // A later segment proves that all before it is on the disk.
         if file != nil { try synchronize() }
+        let name = LogFormat.name(segmentNumber + 1)
+        do throws(VaultError) { try makeSegment(name) } catch {
+            if case .unavailable = error { try disk.remove(name) }
+            throw error
+        }
         segmentNumber += 1
-        let name = LogFormat.name(segmentNumber)
-        let made = try disk.open(name, create: true)
-        let head = LogFormat.head(identity: identity, number: segmentNumber, firstFrame: nextFrame)
-        try made.write(head, at: 0)
-        try made.preallocate(stepBytes)
-        try made.sync()
-        try disk.syncNames()
-        file = made
-        offset = LogFormat.headBytes
-        preallocated = stepBytes
         segments.append(Segment(name: name))
-        var first = WireWriter()
+        beginsSegment = true
+    }
+
+    /// What the next frame holds.
+    private var payload: [UInt8] {
+        guard beginsSegment else { return records.bytes }
+        var first = WireWriter(reserving: records.bytes.count + 64)
         LogRecord.base(base, dropsEntries: false).write(to: &first)
         LogRecord.hard(hard).write(to: &first)
         // What is noted may hold a later base: it must come last.
         first.raw(records.bytes)
-        records = first
+        return first.bytes
+    }
+
+    private func makeSegment(_ name: String) throws(VaultError) {
+        let made = try disk.open(name, create: true)
+        let head = LogFormat.head(identity: identity, number: segmentNumber + 1, firstFrame: nextFrame)
+        try made.write(head, at: 0)
+        let room = try take(stepBytes, or: LogFormat.headBytes, of: made)
+        try made.sync()
+        try disk.syncNames()
+        file = made
+        offset = LogFormat.headBytes
+        preallocated = room
+    }
+
+    /// Takes room on the disk, or only what is needed when that is all there is.
+    /// - Returns: what was taken.
+    private func take(_ bytes: Int, or least: Int, of file: any RaftFile) throws(VaultError) -> Int {
+        do throws(VaultError) {
+            try file.preallocate(bytes)
+            return bytes
+        } catch {
+            guard case .unavailable = error else { throw error }
+            try file.preallocate(least)
+            return least
+        }
     }
 
     private func writeFrame() throws(VaultError) {
         guard let file else { return }
         let frame = LogFormat.frame(
-            records.bytes, number: nextFrame, synced: syncedFrame, identity: identity)
+            payload, number: nextFrame, synced: syncedFrame, identity: identity)
         if offset + frame.count > preallocated {
-            let step = stepBytes
-            preallocated = (offset + frame.count + step - 1) / step * step
-            try file.preallocate(preallocated)
+            let (step, end) = (stepBytes, offset + frame.count)
+            preallocated = try take((end + step - 1) / step * step, or: end, of: file)
         }
         try file.write(frame, at: offset)
         offset += frame.count
         nextFrame += 1
+        beginsSegment = false
         segments[segments.count - 1].lastIndex = max(
             segments[segments.count - 1].lastIndex, recordsLastIndex)
         records = WireWriter(reserving: min(records.bytes.count, 64 << 10))
@@ -216,6 +280,9 @@ final class WriteAheadLog {
         guard let file, syncedFrame + 1 < nextFrame else { return }
         try file.sync()
         syncedFrame = nextFrame - 1
-        try anchor.record(syncedFrame)
+        do throws(VaultError) { try anchor.record(syncedFrame) } catch {
+            // Without room it says less than it could, which it may.
+            guard case .unavailable = error else { throw error }
+        }
     }
 }

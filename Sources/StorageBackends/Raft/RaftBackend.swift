@@ -117,7 +117,7 @@ package final class RaftBackend: StorageBackend {
 
     /// A view of everything that was applied here.
     package func makeReader() throws(VaultError) -> any StorageReader {
-        RaftReader(store, try store.environment.makeReader())
+        try OverlaidReader(store.state)
     }
 
     /// Waits until the batch is committed by a quorum and applied here.
@@ -145,7 +145,7 @@ package final class RaftBackend: StorageBackend {
     package func close() {
         pause()
         mutable.withLock { $0.isClosed = true }
-        store.close()
+        store.state.close()
         store.environment.close()
     }
 
@@ -317,12 +317,8 @@ package final class RaftBackend: StorageBackend {
 
     /// What the store would refuse must not reach the log.
     private func check(_ batch: CommitBatch) throws(VaultError) {
+        try batch.checkKeys()
         for write in batch.writes {
-            guard !write.key.isEmpty, write.key.count <= storageKeyBytesLimit else {
-                throw .internal(
-                    "a storage key must hold 1 to \(storageKeyBytesLimit) bytes, this one has "
-                        + "\(write.key.count)")
-            }
             guard (write.value?.count ?? 0) <= settings.valueBytes else {
                 throw .tooLarge(
                     "a stored value may have \(settings.valueBytes) bytes (max_entry_size of storage "

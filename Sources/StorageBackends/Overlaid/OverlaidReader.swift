@@ -3,33 +3,31 @@ internal import NodeStore
 import PluginKit
 
 /// A view of the data file and of what was applied but is not in it yet. Its number is that of the batches.
-final class RaftReader: StorageReader {
-    private let store: RaftStore
+final class OverlaidReader<Progress: AppliedProgress>: StorageReader {
+    private let store: OverlaidStore<Progress>
     private let transaction: ReadTransaction
     private let base: NodeStoreReader
-    private var overlay: RaftOverlay
+    private var overlay: Overlay
     private(set) var sequence: UInt64 = 0
     /// For each table the key that was given out last, so that `next` knows where it is.
     private var places: [[UInt8]?] = StorageTable.allCases.map { _ in nil }
 
-    init(_ store: RaftStore, _ transaction: ReadTransaction) {
+    init(_ store: OverlaidStore<Progress>) throws(VaultError) {
         self.store = store
-        self.transaction = transaction
+        transaction = try store.environment.makeReader()
         base = NodeStoreReader(transaction)
-        overlay = RaftOverlay(sequence: 0)
+        overlay = noOverlay
     }
-
-    private static let name = Array(RaftStore.sequenceFact.utf8)
 
     func refresh() throws(VaultError) {
         // First the overlay, then the file: what the file has gained in between is in this overlay too, and
         // the overlay counts. Unless the file has overtaken it: then once more.
-        var flushed: UInt64 = 0
-        repeat {
+        while true {
             overlay = store.overlay
             try transaction.refresh()
-            flushed = try flushedSequence()
-        } while flushed > overlay.sequence
+            if transaction.sequence == overlay.over { break }
+            if try store.sequence(in: transaction) <= overlay.sequence { break }
+        }
         sequence = overlay.sequence
         for table in places.indices where places[table] != nil { places[table] = nil }
     }
@@ -37,9 +35,8 @@ final class RaftReader: StorageReader {
     func release() {
         transaction.release()
         sequence = 0
-        overlay = Self.nothing
+        overlay = noOverlay
     }
-    private static let nothing = RaftOverlay(sequence: 0)
 
     func get(
         _ table: StorageTable, _ key: UnsafeRawBufferPointer
@@ -102,14 +99,10 @@ final class RaftReader: StorageReader {
         places[Int(table.rawValue)] = pair.map { Array($0.key) }
         return pair
     }
-
-    private func flushedSequence() throws(VaultError) -> UInt64 {
-        try withBytes(Self.name) { (name) throws(VaultError) in
-            guard let bytes = try transaction.fact(name), bytes.count == 8 else { return 0 }
-            return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
-        }
-    }
 }
+
+/// For readers that hold no view.
+private let noOverlay = Overlay(sequence: 0, over: 0)
 
 /// Lends the bytes of an array to a body that throws.
 func withBytes<Result>(

@@ -7,7 +7,7 @@ import PluginKit
 ///
 /// It is small: the flusher carries it to the data file as fast as the disk syncs, and an apply that finds it
 /// large waits.
-final class RaftOverlay: Sendable {
+final class Overlay: Sendable {
     /// One write. Its bytes stay where they are as long as it lives, so readers may give them out.
     final class Write: Sendable {
         /// Where the key and behind it the value lie: written once, before anybody else sees the object.
@@ -46,39 +46,50 @@ final class RaftOverlay: Sendable {
     private let tables: [[Write]]
     /// The number of the newest batch in it, or of the data file when it is empty.
     let sequence: UInt64
+    /// The data file's commit that has everything that came before it.
+    let over: UInt64
     /// Bytes of all writes.
     let bytes: Int
-    let count: Int
+    var count: Int { tables.reduce(0) { $0 + $1.count } }
 
-    private init(_ tables: [[Write]], sequence: UInt64) {
+    private init(_ tables: [[Write]], bytes: Int, sequence: UInt64, over: UInt64) {
         self.tables = tables
+        self.bytes = bytes
         self.sequence = sequence
-        count = tables.reduce(0) { $0 + $1.count }
-        bytes = tables.reduce(0) { $0 + $1.reduce(0) { $0 + $1.bytes } }
+        self.over = over
     }
 
     /// Nothing that is not in the data file.
-    convenience init(sequence: UInt64) {
-        self.init(StorageTable.allCases.map { _ in [] }, sequence: sequence)
+    convenience init(sequence: UInt64, over: UInt64) {
+        self.init(StorageTable.allCases.map { _ in [] }, bytes: 0, sequence: sequence, over: over)
     }
 
     /// The same with more batches, in order.
-    func adding(_ batches: [(batch: CommitBatch, sequence: UInt64)]) -> RaftOverlay {
+    func adding(_ batches: [(batch: CommitBatch, sequence: UInt64)]) -> Overlay {
         var fresh = tables.map { _ in [Write]() }
         for (batch, sequence) in batches {
             for write in batch.writes {
                 fresh[Int(write.table.rawValue)].append(Write(write, sequence: sequence))
             }
         }
-        let merged = zip(tables, fresh).map { old, new in new.isEmpty ? old : Self.merge(old, new) }
-        return RaftOverlay(merged, sequence: batches.last?.sequence ?? sequence)
+        var bytes = bytes
+        let merged = zip(tables, fresh).map { old, new in
+            new.isEmpty ? old : Self.merge(old, new, &bytes)
+        }
+        return Overlay(merged, bytes: bytes, sequence: batches.last?.sequence ?? sequence, over: over)
     }
 
-    /// The same without what is in the data file now.
-    func dropping(through sequence: UInt64) -> RaftOverlay {
-        RaftOverlay(
-            tables.map { table in table.filter { $0.sequence > sequence } },
-            sequence: max(self.sequence, sequence))
+    /// The same without what is in the data file since a commit of it.
+    func dropping(through sequence: UInt64, over: UInt64) -> Overlay {
+        var bytes = 0
+        let left = tables.map { table in
+            table.filter { write in
+                guard write.sequence > sequence else { return false }
+                bytes += write.bytes
+                return true
+            }
+        }
+        return Overlay(left, bytes: bytes, sequence: max(self.sequence, sequence), over: over)
     }
 
     /// Calls `body` with every write, in the order of tables and keys.
@@ -117,7 +128,8 @@ final class RaftOverlay: Sendable {
     }
 
     /// Of two writes of a key the later counts; `new` is in the order of time.
-    private static func merge(_ old: [Write], _ new: [Write]) -> [Write] {
+    /// - Parameter bytes: of all writes, kept up to date.
+    private static func merge(_ old: [Write], _ new: [Write], _ bytes: inout Int) -> [Write] {
         // Sorting keeps the order of equal keys, so the last of a run is the latest.
         let sorted = new.sorted { compare($0.key, $1.key) < 0 }
         var merged: [Write] = []
@@ -128,8 +140,15 @@ final class RaftOverlay: Sendable {
                 merged.append(old[at])
                 at += 1
             }
-            if at < old.count, compare(old[at].key, write.key) == 0 { at += 1 }
-            if let last = merged.last, compare(last.key, write.key) == 0 { merged.removeLast() }
+            if at < old.count, compare(old[at].key, write.key) == 0 {
+                bytes -= old[at].bytes
+                at += 1
+            }
+            if let last = merged.last, compare(last.key, write.key) == 0 {
+                bytes -= last.bytes
+                merged.removeLast()
+            }
+            bytes += write.bytes
             merged.append(write)
         }
         merged.append(contentsOf: old[at...])
