@@ -198,7 +198,7 @@ extension Environment {
             }
         }
         if let failure { throw failure }
-        guard found == StoreFacts.format else {
+        guard found == StoreFacts.format || found == StoreFacts.formatWithLog else {
             throw .badRequest("\(path) was written in a format that this version does not know")
         }
     }

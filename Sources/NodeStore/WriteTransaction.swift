@@ -56,6 +56,11 @@ package struct WriteTransaction: ~Copyable {
         try put(StoreFacts.table, Array(name.utf8), value)
     }
 
+    /// From now on a program that knows of no log beside the data file refuses it: it would miss what is only there.
+    package mutating func noteLog() throws(VaultError) {
+        try put(StoreFacts.table, StoreFacts.formatKey, StoreFacts.formatWithLog)
+    }
+
     /// Removes what `setFact` kept.
     package mutating func removeFact(_ name: String) throws(VaultError) {
         try delete(StoreFacts.table, Array(name.utf8))
@@ -121,6 +126,8 @@ enum StoreFacts {
     static let table = Environment.tableNames.count
     static let formatKey = Array("format".utf8)
     static let format = Array("holdfast node store 1".utf8)
+    /// The same, not to be read without the log beside it.
+    static let formatWithLog = Array("holdfast node store 1 with log".utf8)
     /// Written by commits that change nothing else.
     static let sequenceKey = Array("sequence".utf8)
 }

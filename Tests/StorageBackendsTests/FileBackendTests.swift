@@ -64,7 +64,8 @@ import Testing
 /// What is in the log and not in the data file yet.
 @Suite struct FileLogTests {
     /// A store in use, as a kill would leave it now.
-    private func killed(_ scratch: Scratch, _ commits: Int = 3, changing: (Scratch) throws -> Void = { _ in }) throws
+    private func killed(_ scratch: Scratch, _ commits: Int = 3, changing: (Scratch) throws -> Void = { _ in })
+        throws
         -> Scratch
     {
         let backend = try FileBackend.open(["path": scratch.path], log: quiet)

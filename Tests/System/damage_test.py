@@ -2,8 +2,9 @@
 """Damaged files: each trial spoils one place of a sound store, and every key must then be as it was, or an error.
 
 Beyond faults/corrupt_test.py: the place is chosen by what it is (either head page, branch and leaf pages, long
-values, the list of free pages, the anchor, the lock), the damage may also be a torn page, noise, a page that was
-written to another's place or a swap of two; the store is one that was in use for a while; and where the server
+values, the list of free pages, the anchor, the lock, the log), the damage may also be a torn page, noise, a page that was
+written to another's place or a swap of two; the store is one that was in use until it was killed, so that
+the log has writes that the data file lacks; and where the server
 starts, it is written to and started once more, since damage may show only then. The first trial damages nothing.
 
   refused     the server says why and does not start, or does not unseal
@@ -23,10 +24,10 @@ from pathlib import Path
 from faultstore.store import CONFIG, Control, FaultyServer, store_of
 from support import Checks, Client, Refused, Unknown, log_of, ready, workdir
 
-TRIALS = 72
+TRIALS = 88
 PAGE = 4096
 BAD = {"WRONG", "ABSENT", "LOST", "DIED", "SILENT"}
-PLACES = ["head 0", "head 1", "branch", "leaf", "long", "free list", "any", "anchor", "lock"]
+PLACES = ["head 0", "head 1", "branch", "leaf", "long", "free list", "any", "anchor", "lock", "log", "log anchor"]
 DAMAGES = ["flip", "zero", "torn", "noise", "misplaced", "swapped", "cut"]
 
 
@@ -55,7 +56,7 @@ def make(binary, base, rng, is_large):
     for number in range(40 if is_large else 0):
         client.must("POST", f"kv/large{number}", {"v": "%x" % rng.getrandbits(4_000_000)})
     client.close()
-    server.stop()
+    server.kill9()
     return server, want
 
 
@@ -99,9 +100,13 @@ class Pages:
 
 def spoil(folder, pages, place, damage, rng):
     """Damages one place. Returns what was done; None when it changes nothing."""
-    if place in ("anchor", "lock"):
-        name = folder / ("anchor" if place == "anchor" else "holdfast.lock")
+    if place in ("anchor", "lock", "log anchor"):
+        name = folder / {"anchor": "anchor", "lock": "holdfast.lock", "log anchor": "log/anchor"}[place]
         content, page = bytearray(name.read_bytes()), 0
+    elif place == "log":
+        name = max(folder.glob("log/*.log"))
+        content = bytearray(name.read_bytes())
+        page = rng.randrange(len(content.rstrip(b"\0")) // PAGE + 1)
     else:
         name, content = folder / "data.mdb", bytearray(pages.data)
         page = rng.choice(pages.kinds[place])
@@ -131,7 +136,7 @@ def spoil(folder, pages, place, damage, rng):
     if bytes(content) == before:
         return None
     name.write_bytes(content)
-    return f"{damage} of {place}" + (f", page {page}" if name.name == "data.mdb" else "")
+    return f"{damage} of {place}" + (f", page {page}" if name.name not in ("anchor", "holdfast.lock") else "")
 
 
 def reads(client, want):

@@ -98,33 +98,40 @@ def data_fails(c, binary, base, shim, kind):
 
 
 def head_page_fails(c, binary, base, shim):
-    """LMDB then refuses every view: the process ends, and says why."""
+    """LMDB then refuses every view: the process ends, and says why. What the log has is not lost by it."""
     name = "failed head page"
     server, client = filled(binary, base, shim)
     try:
+        want = {f"k{n}": {"v": str(n)} for n in range(5)}
         server.control.fail(SYNCED_WRITE, count=1)
         try:
-            status = client.call("POST", "kv/doubt", {"v": "1"})[0]
+            if client.call("POST", "kv/last", {"v": "1"})[0] == 204:
+                want["last"] = {"v": "1"}
         except (Refused, Unknown):
-            status = 500
-        c.that(f"{name}: the write is not acknowledged", status >= 500, status)
+            pass
         c.equal(f"{name}: the process ends at once", server.wait_end(2), 1)
         c.that(f"{name}: the log says why", "head page" in log_of(server), log_of(server)[-300:])
-        restarted(c, name, server, {f"k{n}": {"v": str(n)} for n in range(5)})
+        restarted(c, name, server, want)
     finally:
         server.kill9()
 
 
 def anchor_fails(c, binary, base, shim):
-    """The anchor is no part of what makes a commit durable: a failed write of it is only said."""
+    """The data file's anchor is no part of what makes a commit durable: a failed write of it is only said."""
     server, client = filled(binary, base, shim)
+
+    def settled(path, value):
+        """Writes, and waits until the data file has it. Returns how many writes that took."""
+        before = server.control[store.OPS], server.control[store.SYNCS]
+        client.must("POST", path, {"v": value})
+        time.sleep(0.3)
+        return server.control[store.OPS] - before[0] - (server.control[store.SYNCS] - before[1])
+
     try:
-        # A commit writes pages, then the anchor; how many writes that are is counted first.
-        before = server.control[store.OPS]
-        client.must("POST", "kv/k1", {"v": "one"})
-        writes = server.control[store.OPS] - before - 2       # but for the sync and the head page
+        settled("kv/k0", "none")                              # what is carried over from before goes first
+        writes = settled("kv/k1", "one")                      # the anchor comes last
         server.control.fail(WRITE, skip=writes - 1, count=1)
-        client.must("POST", "kv/k1", {"v": "two"})
+        settled("kv/k1", "two")
         c.equal("failed anchor: it happened", server.control[store.FAILED], 1)
         c.that("failed anchor: it is said", "anchor was not written" in log_of(server), log_of(server)[-300:])
         client.must("POST", "kv/k2", {"v": "three"})
@@ -141,7 +148,7 @@ def start_fails(c, binary, base, shim):
         server.kill9()
         folder = store_of(server)
         before = (folder / "data.mdb").read_bytes()
-        for kind, skip in [(READ, 0), (READ, 1), (READ, 3), (READ, 6), (SYNC, 0), (SYNC, 1)]:
+        for kind, skip in [(READ, 0), (READ, 1), (READ, 3), (READ, 5), (SYNC, 0), (SYNC, 1), (SYNC, 2)]:
             name = f"start, {'read' if kind == READ else 'sync'} {skip} fails"
             server.control.fail(kind, skip=skip, count=1)
             c.raises(f"{name}: it does not start", RuntimeError, server.start)

@@ -74,11 +74,7 @@ package final class FileBackend: StorageBackend {
             let (journal, entries) = try StoreLog.open(try DirectoryDisk(place), identity: identity)
             let done = store.durableIndex
             if journal.isNew, done > 0 {
-                guard !knowsLast else {
-                    throw .corrupted(
-                        place: "\(place) is missing or empty, and with it the latest writes. Put it back. To go "
-                            + "on with what \(path)/data.mdb has, and lose them, remove \(path)/anchor")
-                }
+                guard !knowsLast else { throw missing(place, path) }
                 log.warn("The log was missing: writes that were only in it are lost.", ["place": place])
                 try journal.begin(behind: done)
             }
@@ -159,6 +155,12 @@ package final class FileBackend: StorageBackend {
         return failure
     }
 
+    private static func missing(_ log: String, _ path: String) -> VaultError {
+        .corrupted(
+            place: "\(log) is missing or empty, and with it the latest writes. Put it back. To go on with what "
+                + "\(path)/data.mdb has, and lose them, remove \(path)/anchor")
+    }
+
     /// The number that the log of this directory must have.
     private static func identity(_ environment: Environment) throws(VaultError) -> UInt64 {
         let reader = try environment.makeReader()
@@ -169,6 +171,7 @@ package final class FileBackend: StorageBackend {
         let made = UInt64.random(in: 1 ... .max)
         _ = try environment.commit(expectedBytes: 64, writes: 1) { (transaction) throws(VaultError) in
             try transaction.setFact(identityFact, encodeNumber(made))
+            try transaction.noteLog()
         }
         return made
     }
