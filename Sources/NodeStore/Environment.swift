@@ -127,7 +127,9 @@ package final class Environment: @unchecked Sendable {
                     retryAfterSeconds: 30)
             }
             var transaction = try WriteTransaction(handle, tables: tables)
-            let room = expectedBytes + (64 + 8 * writes) * pageBytes
+            // A write changes the pages above its own; many share them, and there are no more than there are.
+            let changed = min(8 * writes, handle.info().lastPage + 1)
+            let room = 2 * expectedBytes + (64 + changed) * pageBytes
             extend(&writer, by: room)
             try body(&transaction)
             let (number, code) = transaction.commit()

@@ -56,8 +56,8 @@ package final class DirectoryDisk: RaftDisk, Sendable {
         guard fsync(descriptor) == 0 else { throw failure("sync directory", path) }
     }
 
-    /// - Parameter takesRoom: the system may refuse for want of room. After a sync that is no reason: what was
-    ///   written before it is lost.
+    /// - Parameter takesRoom: the system may refuse for want of room. After a sync that is no reason: what
+    ///   was written before it is lost.
     fileprivate static func failure(
         _ doing: String, _ path: String, takesRoom: Bool = false
     ) -> VaultError {

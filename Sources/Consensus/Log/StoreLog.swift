@@ -2,8 +2,8 @@ package import Base
 
 /// The write-ahead log of a store that is alone: what is in it holds without anybody's consent.
 ///
-/// It is the log of consensus, with entries of one term and no votes. Unlike consensus it survives a full disk:
-/// an entry that found no room is as if it had never been given. Used by one thread at a time.
+/// It is the log of consensus, with entries of one term and no votes. Unlike consensus it survives a full
+/// disk: an entry that found no room is as if it had never been given. Used by one thread at a time.
 package final class StoreLog {
     /// One entry.
     package struct Entry {
@@ -48,8 +48,8 @@ package final class StoreLog {
     }
 
     /// Appends an entry. When it returns, the entry is on the disk.
-    /// - Throws: `.unavailable` when the disk has no room; then nothing has changed. Anything else leaves it in
-    ///   doubt what the disk holds, and the log must be opened again.
+    /// - Throws: `.unavailable` when the disk has no room; then nothing has changed. Anything else leaves
+    ///   it in doubt what the disk holds, and the log must be opened again.
     package func append(_ payload: [UInt8]) throws(VaultError) {
         let mark = log.mark
         log.append(LogEntry(index: lastIndex + 1, term: Self.term, kind: 0, data: payload))

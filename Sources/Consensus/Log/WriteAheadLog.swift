@@ -12,8 +12,8 @@ import Base
 /// A segment begins with the base and the votes, so segments whose entries all lie before the base can go.
 /// Nothing is written into a segment of an earlier run: what follows a torn tail is a new one.
 ///
-/// After an error of a write or a sync nothing more is written: the page cache can no longer be believed. A disk
-/// without room is another matter: what found none is not in the log, and may be tried again.
+/// After an error of a write or a sync nothing more is written: the page cache can no longer be believed. A
+/// disk without room is another matter: what found none is not in the log, and may be tried again.
 final class WriteAheadLog {
     /// What was found at the start.
     struct Contents: Equatable {
@@ -162,8 +162,8 @@ final class WriteAheadLog {
 
     /// Writes what was noted as one frame.
     /// - Parameter sync: waits until it is on the disk.
-    /// - Throws: `.unavailable` when there was no room: what was noted is noted still. After what else the disk
-    ///   says the log must not be used any more.
+    /// - Throws: `.unavailable` when there was no room: what was noted is noted still. After what else the
+    ///   disk says the log must not be used any more.
     func flush(sync: Bool) throws(VaultError) {
         guard !hasFailed else { throw .internal("the log in \(disk.place) has failed before") }
         hasFailed = true
@@ -192,7 +192,8 @@ final class WriteAheadLog {
         try remove(segments: old)
     }
 
-    /// Makes the log begin behind its last entry, whose effect is safe elsewhere, in a new segment of its own.
+    /// Makes the log begin behind its last entry, whose effect is safe elsewhere, in a new segment of its
+    /// own.
     func restart(at position: LogPosition) throws(VaultError) {
         let old = segments.count
         file = nil

@@ -8,8 +8,9 @@ internal import Synchronization
 /// `storage "file"`: the durable store of a node that is alone.
 ///
 /// A commit is one entry of a write-ahead log, synced before it returns, so callers group what belongs to
-/// neighbours into one batch. From there it is carried to the data file (see `OverlaidStore`). A directory has one
-/// user at a time. The name is Vault's; the files are not: a directory that Vault wrote is refused, never touched.
+/// neighbours into one batch. From there it is carried to the data file (see `OverlaidStore`). A directory
+/// has one user at a time. The name is Vault's; the files are not: a directory that Vault wrote is refused,
+/// never touched.
 ///
 /// In the directory lie `data.mdb` with what stands beside it, and the log in `log/`.
 package final class FileBackend: StorageBackend {
@@ -157,8 +158,8 @@ package final class FileBackend: StorageBackend {
 
     private static func missing(_ log: String, _ path: String) -> VaultError {
         .corrupted(
-            place: "\(log) is missing or empty, and with it the latest writes. Put it back. To go on with what "
-                + "\(path)/data.mdb has, and lose them, remove \(path)/anchor")
+            place: "\(log) is missing or empty, and with it the latest writes. Put it back. To go on with "
+                + "what \(path)/data.mdb has, and lose them, remove \(path)/anchor")
     }
 
     /// The number that the log of this directory must have.

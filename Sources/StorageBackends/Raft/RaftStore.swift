@@ -5,7 +5,8 @@ internal import NodeStore
 package import PluginKit
 internal import Synchronization
 
-/// What a node's consensus applies its log to: the node's data file with what was applied since its last sync.
+/// What a node's consensus applies its log to: the node's data file with what was applied since its last
+/// sync.
 ///
 /// The number of a commit counts the batches that were applied since the cluster began. It is part of the
 /// state, and the same on every node with the same state.

@@ -4,7 +4,8 @@ internal import NodeStore
 import PluginKit
 internal import Synchronization
 
-/// How far a log was applied to a state. It lies in the data file beside the state, written in the same transaction.
+/// How far a log was applied to a state. It lies in the data file beside the state, written in the same
+/// transaction.
 protocol AppliedProgress: Sendable {
     /// The last entry that was applied.
     var index: UInt64 { get }
@@ -13,8 +14,8 @@ protocol AppliedProgress: Sendable {
     init(encoded: [UInt8]) throws(VaultError)
 }
 
-/// The state that a log is applied to: the node's LMDB store, and before it, in memory, what was applied since
-/// its last sync.
+/// The state that a log is applied to: the node's LMDB store, and before it, in memory, what was applied
+/// since its last sync.
 ///
 /// An apply takes effect in memory and is done: the log has it on the disk already. A thread carries what has
 /// gathered to the data file, in one synced transaction with the progress that it belongs to. After a crash
@@ -123,11 +124,9 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
         if let failure = known.withLock({ $0.failure }) { throw failure }
     }
 
-    /// Applies what the log has, numbered. Readers see it at once.
+    /// Applies what the log has, numbered. Readers see it at once. Called by one thread at a time.
     func apply(_ batches: [(batch: CommitBatch, sequence: UInt64)], _ progress: Progress) {
-        known.withLock { known in
-            // The flusher may have dropped some of it in between.
-            if !batches.isEmpty { known.overlay = known.overlay.adding(batches) }
+        replaceOverlay(by: { batches.isEmpty ? $0 : $0.adding(batches) }) { known in
             known.progress = progress
             known.isDirty = true
         }
@@ -193,10 +192,9 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
                     }
                     try note(progress, overlay.sequence, in: &transaction)
                 }
-                known.withLock { known in
+                replaceOverlay(by: { $0.dropping(through: overlay.sequence, over: commit) }) { known in
                     known.durableIndex = progress.index
                     known.isDirty = known.progress?.index != progress.index
-                    known.overlay = known.overlay.dropping(through: overlay.sequence, over: commit)
                 }
             }
             answer(nil)
@@ -211,6 +209,22 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
                 known.withLock { $0.failure = error }
                 answer(error)
             }
+        }
+    }
+
+    /// Puts another overlay in place, and what else changes with it. It is made outside of the lock, so
+    /// that no reader waits for it: once more, when somebody was faster.
+    private func replaceOverlay(by next: (Overlay) -> Overlay, _ change: (inout sending Known) -> Void) {
+        while true {
+            let before = overlay
+            let after = next(before)
+            let isPlaced = known.withLock { known in
+                guard known.overlay === before else { return false }
+                known.overlay = after
+                change(&known)
+                return true
+            }
+            if isPlaced { return }
         }
     }
 
@@ -253,7 +267,7 @@ struct StateFacts {
 
 /// Above these an apply waits for the data file.
 private enum OverlayLimits {
-    static let writes = 8_192
+    static let writes = 32_768
     static let bytes = 48 << 20
 }
 
