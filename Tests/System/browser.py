@@ -19,7 +19,7 @@ FINDERS = """
   const top = () => document.querySelector('dialog[open]') || document;
   const pick = (list, text) => list.find((e) => words(e) === text) || list.find((e) => words(e).startsWith(text));
   window.__find = {
-    press: (text) => pick([...top().querySelectorAll('a, button, summary, .choice')].filter(seen), text),
+    press: (text) => pick([...top().querySelectorAll('a, button, summary, .choice, .check label')].filter(seen), text),
     field: (text, nth) => {
       const label = pick([...top().querySelectorAll('label')].filter(seen), text);
       const named = label && (label.control || label.querySelector('input, textarea, select'));
@@ -117,7 +117,7 @@ class Browser:
 class Page:
     def __init__(self, browser, session):
         self.browser, self.session = browser, session
-        self.requests, self.complaints = [], []
+        self.requests, self.complaints, self.snapshot = [], [], []
 
     def send(self, method, params=None, **more):
         return self.browser.send(method, params, self.session, **more)
@@ -125,6 +125,8 @@ class Page:
     def event(self, method, params):
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "HeapProfiler.addHeapSnapshotChunk":
+            self.snapshot.append(params["chunk"])
         elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.complaints.append(details.get("exception", {}).get("description") or details["text"])
@@ -143,11 +145,18 @@ class Page:
             raise Gone(f"{script[:80]}: {got['exceptionDetails'].get('exception', {}).get('description')}")
         return got["result"].get("value")
 
+    def heap(self):
+        """Everything that scripts can still reach in this browser process, as text."""
+        self.snapshot.clear()
+        self.send("HeapProfiler.collectGarbage")
+        self.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False}, timeout=60)
+        return "".join(self.snapshot)
+
     def wait(self, script, what, seconds=15):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                if got := self.run(script):
+                if got := self.run(f"((v) => v instanceof Node ? true : v)({script})"):
                     return got
             except Gone:                              # between two pages
                 pass

@@ -66,22 +66,24 @@ function autopilotState(state) {
 
 function duties(leader) {
   const trouble = h('div', {});
-  const ask = (title, text, action, path) => async () => {
+  const ask = (title, text, action, path, next) => async () => {
     fill(trouble);
     if (!await confirm(title, text, action)) return;
     try {
       await api.put(path, {});
       announce('Done.');
-      // Who leads now is known in a moment.
-      setTimeout(() => location.pathname === '/ui/vault/cluster' && go('/ui/', {replace: true}), 500);
+      // What has become of it is known in a moment.
+      setTimeout(() => location.pathname === '/ui/vault/cluster' && go(next, {replace: true}), 500);
     } catch (error) {
       fill(trouble, alertBox(error));
     }
   };
-  return h('section', {}, h('h2', {}, 'Duties'), trouble, h('div', {class: 'actions'},
-    leader && leader.ha_enabled && button('Step down', ask('Step down?',
-      'The active node hands over to another one. Requests wait for a moment.', 'Step down', 'sys/step-down'),
-    'danger'),
-    button('Seal', ask('Seal?', 'The active node forgets the key to its data and answers almost nothing until its '
-      + 'key holders have unsealed it.', 'Seal', 'sys/seal'), 'danger')));
+  const isStandby = leader && leader.ha_enabled && !leader.is_self;
+  return h('section', {}, h('h2', {}, 'Duties'), trouble,
+    isStandby && note(`This node is a standby. Stepping down is for the active one, ${leader.leader_address}.`),
+    h('div', {class: 'actions'}, leader && leader.ha_enabled && leader.is_self && button('Step down', ask('Step down?',
+      'The active node hands over to another one. Requests wait for a moment.', 'Step down', 'sys/step-down',
+      '/ui/vault/cluster'), 'danger'),
+    button('Seal', ask('Seal this node?', 'It forgets the key to its data and answers almost nothing until it has '
+      + 'been unsealed.', 'Seal', 'sys/seal', '/ui/'), 'danger')));
 }

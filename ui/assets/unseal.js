@@ -6,7 +6,7 @@ import {field, form} from './forms.js';
 import {go} from './router.js';
 import {button, note} from './widgets.js';
 
-const patience = 100;
+const patience = 300;
 const pause = 100;
 
 export async function unsealScreen() {
@@ -31,17 +31,17 @@ export async function unsealScreen() {
       + 'If it stays sealed, its log has the reason.'),
     progress,
     form([key], 'Unseal', async () => {
-      let now;
-      try {
-        now = await api.put('sys/unseal', {key: key.value.trim()});
-      } finally {
-        key.input.value = '';
-        key.input.focus();
-      }
+      const entered = key.value.trim();
+      key.input.value = '';
+      key.input.focus();
+      const now = await api.put('sys/unseal', {key: entered});
       show(now);
-      if (now.sealed) return announce(`${now.progress} of ${now.t} keys entered.`);
-      announce('Unsealed.');
-      await ready();
+      if (now.sealed && now.progress > 0) return announce(`${now.progress} of ${now.t} keys entered.`);
+      // With the last key a node that has just joined goes on by itself: it asks the cluster whether to believe it.
+      announce(now.sealed ? 'All keys are entered. The node is being taken into the cluster.' : 'Unsealed.');
+      if (!await ready()) {
+        throw new Error('The node is still sealed. Was a key wrong, or does the cluster not answer? Its log tells.');
+      }
       await go('/ui/');
     }),
   ];
@@ -50,8 +50,10 @@ export async function unsealScreen() {
 // A node that was unsealed needs a moment until it knows who leads.
 async function ready() {
   for (let turn = 0; turn < patience; turn += 1) {
-    const health = await api.settled(api.read('sys/health', {query: {standbyok: 'true'}}));
-    if (health.value) return;
+    const health = await api.settled(api.read('sys/health',
+      {token: null, query: {standbyok: 'true', sealedcode: '200', uninitcode: '200'}}));
+    if (health.value && !health.value.sealed) return true;
     await new Promise((resolve) => { setTimeout(resolve, pause); });
   }
+  return false;
 }
