@@ -5,8 +5,9 @@ package import PluginKit
 
 /// HTTP on one side, logical requests on the other: path, verb, headers and body in; Vault's envelope out.
 ///
-/// Nothing here knows an endpoint. Whatever is wrong with a request is a 4xx that says so; unclean paths
-/// are never resolved: a GET without escapes gets a 301 to the clean path, everything else 400.
+/// Nothing here knows an endpoint; only what is below `/ui/` goes another way. Whatever is wrong with a
+/// request is a 4xx that says so; unclean paths are never resolved: a GET without escapes gets a 301 to the
+/// clean path, everything else 400.
 package final class APIFront: HTTPHandler, ForwardedRequestHandler {
     /// The CORS configuration while there is one that is switched on; asked for each request.
     typealias CORSSource = @Sendable () -> CORSConfig?

@@ -5,10 +5,10 @@ import Net
 
 /// The web UI: the page below `/ui/`, and the way to it from `/`.
 ///
-/// Every node serves it from its own binary, sealed or not, active or standby; what the page shows it asks the
-/// API for, with the token of whoever has signed in. So nothing here needs a token, and nothing here holds a
-/// secret. An address is looked up in a table and never in a file system. Addresses that are no file's are
-/// screens of the page, which reads its own address: they all get `index.html`.
+/// Every node serves it from its own binary, sealed or not, active or standby; what the page shows it asks
+/// the API for, with the token of whoever has signed in. So nothing here needs a token or holds a secret. An
+/// address is looked up in a table and never in a file system. Addresses that are no file's are screens of
+/// the page, which reads its own address: they all get `index.html`.
 struct WebUI: Sendable {
     /// The headers that operators have set for the page (`sys/config/ui/headers`); none while sealed.
     typealias HeaderSource = @Sendable () -> [UIHeader]
@@ -56,8 +56,8 @@ struct WebUI: Sendable {
         let isRead = request.method == .get || request.method == .head
         if isGate, !isRead { return nil }
         do throws(RequestRefusal) {
-            // The rule of proxies holds for the page too; the header of `require_request_header` cannot, for a
-            // browser does not send it with the address that its user has typed.
+            // The rules of proxies hold for the page too. The header of `require_request_header` cannot be
+            // asked for: a browser does not send it with the address that its user has typed.
             do throws(VaultError) { _ = try rules.forwardedFor?.client(of: request) } catch {
                 throw .error(error)
             }

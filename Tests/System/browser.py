@@ -185,7 +185,7 @@ class Page:
         """The middle of an element, which is in view, or comes into it."""
         found = self.wait(
             f"(() => {{ const e = {finder}; if (!e || e.disabled) return null;"
-            " e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = e.getBoundingClientRect();"
+            " e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = e.getClientRects()[0];"
             " const x = r.x + r.width / 2, y = r.y + r.height / 2, hit = document.elementFromPoint(x, y);"
             " return hit && (e.contains(hit) || hit.contains(e)) ? {x, y} : null; })()", what)
         return found["x"], found["y"]

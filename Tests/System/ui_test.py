@@ -159,6 +159,40 @@ def from_nothing(checks, browser, binary, base):
         watch(checks, page, s)
 
 
+def unsealing_itself(checks, browser, binary, base, other):
+    """A seal that unseals by itself gives recovery keys, and nobody is asked for one."""
+    mount(other, "transit", "transit", {})
+    other.must("POST", "transit/keys/unseal", {})
+    stanza = f'''seal "transit" {{{{
+  address = "http://127.0.0.1:{other.port}"
+  token = "{other.token}"
+  key_name = "unseal"
+  mount_path = "transit/"
+}}}}
+'''
+    with server(binary, base, UI_CONFIG + stanza) as s:
+        page = browser.page()
+        page.go(address(s))
+        page.heading("Initialize this server")
+        page.sees("This node unseals itself.")
+        page.press("Initialize")
+        page.sees("These are shown once")
+        page.press("Show values")
+        checks.equal("five recovery keys", page.run(
+            "[...document.querySelectorAll('.keys dt')].map(e => e.textContent)"),
+            [f"Recovery key {n}" for n in range(1, 6)] + ["Initial root token"])
+        root = page.run("[...document.querySelectorAll('.keys .value')].at(-1).textContent")
+        page.press("Continue to sign in")
+        page.heading("Sign in to Holdfast")
+        short = Client(s.port, root).must("POST", "auth/token/create", {"ttl": "3s"})["auth"]["client_token"]
+        page.fill("Token", short)
+        page.press("Sign in")
+        page.heading("Secrets Engines")
+        page.heading("Sign in to Holdfast")            # when the token's time is over, without a click
+        page.sees("Your session has ended")
+        watch(checks, page, s)
+
+
 # MARK: A person's way through
 
 def walk_through(checks, browser, s, c):
@@ -473,6 +507,9 @@ def other_screens(checks, browser, s, c):
     page.sees("The token is renewed.")
     page.press("Policies")
     page.sees("Permission denied: the policies of your token do not let it list sys/policies/acl.")
+    page.fill("Name", "default")
+    page.press("Open policy")
+    page.sees("Permission denied: the policies of your token do not let it read sys/policies/acl/default.")
     page.press("people-ann")
     page.press("Revoke token and sign out")
     page.heading("Sign in to Holdfast")
@@ -583,6 +620,8 @@ def main():
                 checks.section("markup in values", lambda: markup_in_values(checks, page, s, c))
                 checks.section("values between sessions",
                                lambda: pages.append(values_between_sessions(checks, browser, s, c)))
+                checks.section("unsealing itself", lambda: unsealing_itself(
+                    checks, browser, binary, sub("itself"), c))
                 checks.section("other screens", lambda: pages.append(other_screens(checks, browser, s, c)))
                 for used in pages:
                     watch(checks, used, s)

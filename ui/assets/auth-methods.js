@@ -9,14 +9,14 @@ import {alertBox, button, confirm, crumbs, linkButton} from './widgets.js';
 const base = '/ui/vault/access';
 
 export async function authMethodsScreen() {
-  const {data} = await api.read('sys/auth');
-  const trouble = h('div', {});
-  const mounts = Object.entries(data).sort(([a], [b]) => a.localeCompare(b));
+  const found = await api.settled(api.read('sys/auth'));
+  const trouble = h('div', {}, found.error && alertBox(found.error));
+  const mounts = Object.entries(found.value ? found.value.data : {}).sort(([a], [b]) => a.localeCompare(b));
   return [
     h('div', {class: 'title'}, h('h1', {}, 'Auth methods'),
       linkButton('Enable new method +', '/ui/vault/settings/auth/enable', 'main')),
     trouble,
-    table('Auth methods', ['Path', 'Type', 'Description', 'Shown at sign-in', 'Actions'],
+    found.value && table('Auth methods', ['Path', 'Type', 'Description', 'Shown at sign-in', 'Actions'],
       mounts.map(([path, mount]) => [
         path, mount.type, mount.description || '',
         mount.config.listing_visibility === 'unauth' ? 'yes' : 'no',

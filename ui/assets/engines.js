@@ -110,8 +110,8 @@ export async function engineScreen({params}) {
   const config = mount.config || {};
   const own = mount.version === 2 && await api.settled(api.read(`${mount.path}/config`));
   return [
-    crumbs([['Secrets', '/ui/vault/secrets'], [mount.path, mount.isStore ? places.list(mount) : places.configuration(mount.path)],
-      ['Configuration', '']]),
+    crumbs([['Secrets', '/ui/vault/secrets'],
+      [mount.path, mount.isStore ? places.list(mount) : places.configuration(mount.path)], ['Configuration', '']]),
     h('h1', {}, `${mount.path}: configuration`),
     facts([
       ['Type', mount.type], ['Version', mount.version || ''], ['Path', `${mount.path}/`],

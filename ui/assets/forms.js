@@ -40,7 +40,7 @@ export function field(label, {kind = 'text', value = '', help, options, ...more}
  * A form. `run` does the work when it is sent; an error that it throws is shown in the form.
  * While it runs the form cannot be sent again.
  */
-export function form(fields, action, run, {cancel, kind = 'main', extra} = {}) {
+export function form(fields, action, run, {cancel, kind = 'main'} = {}) {
   const trouble = h('div', {role: 'alert'});
   const send = h('button', {type: 'submit', class: kind}, action);
   return h('form', {
@@ -59,7 +59,8 @@ export function form(fields, action, run, {cancel, kind = 'main', extra} = {}) {
         send.removeAttribute('aria-busy');
       }
     },
-  }, fields, trouble, h('div', {class: 'actions'}, send, extra, cancel && h('a', {class: 'button', href: cancel}, 'Cancel')));
+  }, fields, trouble, h('div', {class: 'actions'}, send,
+    cancel && h('a', {class: 'button', href: cancel}, 'Cancel')));
 }
 
 /** A whole number, or an Error that names the field. An empty field is `empty`. */
@@ -96,7 +97,8 @@ export function rows(pairs, {open = false, nameLabel = 'Key', valueLabel = 'Valu
     fill(toggle, hidden ? 'Hide values' : 'Show values');
     toggle.setAttribute('aria-pressed', String(hidden));
   }, 'small');
-  const node = h('div', {}, list, h('div', {class: 'actions'}, button('Add row', () => add().focus(), 'small'), toggle));
+  const node = h('div', {}, list,
+    h('div', {class: 'actions'}, button('Add row', () => add().focus(), 'small'), toggle));
   node.read = () => {
     const found = [...list.children].map((row) => row.pair()).filter(([name, value]) => name || value);
     const names = found.map(([name]) => name);

@@ -24,6 +24,13 @@ export function shown(value) {
   return typeof value === 'string' ? value : write(value, 2);
 }
 
+/** Whether a number in this value may not be what the server has, in a browser that keeps no number's text. */
+export function mayDiffer(value) {
+  if (keepsText) return false;
+  if (typeof value === 'number') return !Number.isSafeInteger(value);
+  return typeof value === 'object' && value !== null && Object.values(value).some(mayDiffer);
+}
+
 /** Whether this is an object that has names. */
 export function isObject(value) {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import {h, fill, announce} from './dom.js';
 import {field, form, rows} from './forms.js';
-import {objectOf, write} from './json.js';
+import {mayDiffer, objectOf, write} from './json.js';
 import {mountAt, places, readSecret, trail, writeSecret} from './kv.js';
 import {go} from './router.js';
 import {alertBox, button, confirm, crumbs, note} from './widgets.js';
@@ -71,6 +71,7 @@ export async function editScreen({params}) {
     found.error && alertBox(found.error),
     found.error && note('You may write it all the same. What is there is replaced as a whole, unseen.'),
     metadata && note(`It follows version ${metadata.version}. If somebody writes in the meantime, nothing is saved.`),
+    mayDiffer(data) && note('This browser rounds long numbers: those below may not be what is stored.'),
     form([editor], 'Save', async () => {
       await said(writeSecret(mount, path, editor.read(), metadata ? metadata.version : undefined),
         'Somebody has written another version in the meantime. Open the secret again to see it.');

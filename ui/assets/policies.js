@@ -18,11 +18,13 @@ path "secret/metadata/app/*" {
 const page = (name) => address('policy', 'acl', name);
 
 export async function policiesScreen() {
-  const names = await api.names('sys/policies/acl');
+  const names = await api.settled(api.names('sys/policies/acl'));
+  const name = field('Name', {required: true});
   return [
     h('div', {class: 'title'}, h('h1', {}, 'ACL policies'), linkButton('Create ACL policy', `${base}/create`, 'main')),
-    filtered('Filter', names.map((name) => ({text: name, node: h('a', {class: 'leaf', href: page(name)}, name)})),
-      'There is no policy.'),
+    names.error ? alertBox(names.error) : filtered('Filter', names.value.map((one) =>
+      ({text: one, node: h('a', {class: 'leaf', href: page(one)}, one)})), 'There is no policy.'),
+    names.error && form([name], 'Open policy', () => go(page(name.value.trim())), {kind: ''}),
   ];
 }
 
