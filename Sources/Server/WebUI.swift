@@ -19,7 +19,7 @@ struct WebUI: Sendable {
     /// browser refuses to make elements out of text.
     private static let policy =
         "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; "
-        + "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        + "worker-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
         + "require-trusted-types-for 'script'; trusted-types 'none'"
     private static let own: [ResponseHeaders.Field] = [
         ("Content-Security-Policy", policy), ("X-Content-Type-Options", "nosniff"),

@@ -97,9 +97,13 @@ class Browser:
         context = self.send("Target.createBrowserContext")["browserContextId"]
         target = self.send("Target.createTarget", {"url": "about:blank", "browserContextId": context})["targetId"]
         session = self.send("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        page = self.pages[session] = Page(self, session)
+        page = self.pages[session] = Page(self, session, context)
         for domain in ("Page", "Runtime", "Network", "Log"):
             page.send(f"{domain}.enable")
+        # As in a window in front, whose user lets pages use the clipboard.
+        page.send("Emulation.setFocusEmulationEnabled", {"enabled": True})
+        self.send("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"],
+                                               "browserContextId": context})
         page.send("Page.addScriptToEvaluateOnNewDocument", {"source": FINDERS})
         page.send("Emulation.setDeviceMetricsOverride",
                   {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
@@ -115,8 +119,8 @@ class Browser:
 
 
 class Page:
-    def __init__(self, browser, session):
-        self.browser, self.session = browser, session
+    def __init__(self, browser, session, context):
+        self.browser, self.session, self.context = browser, session, context
         self.requests, self.complaints, self.snapshot = [], [], []
 
     def send(self, method, params=None, **more):
@@ -144,6 +148,14 @@ class Page:
         if "exceptionDetails" in got:
             raise Gone(f"{script[:80]}: {got['exceptionDetails'].get('exception', {}).get('description')}")
         return got["result"].get("value")
+
+    def downloads(self, folder):
+        """What is downloaded from now on goes to this folder."""
+        self.browser.send("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder),
+                                                          "browserContextId": self.context})
+
+    def clipboard(self):
+        return self.run("navigator.clipboard.readText()")
 
     def heap(self):
         """Everything that scripts can still reach in this browser process, as text."""

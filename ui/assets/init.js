@@ -45,7 +45,7 @@ function keys(made, byItself, needed) {
     link.href = address;
     link.download = 'holdfast-keys.txt';
     link.click();
-    URL.revokeObjectURL(address);
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
   };
   return [
     h('p', {class: 'alert warn'}, 'These are shown once, and nobody can show them again. Give each key to somebody '
@@ -53,7 +53,8 @@ function keys(made, byItself, needed) {
       + (byItself ? ' for what the root token may not do alone.' : ' whenever the server has been sealed or started.')),
     h('dl', {class: 'facts keys'}, shown.map(({label, node}) => [h('dt', {}, label), h('dd', {}, node)])),
     h('div', {class: 'actions'}, revealAll(shown.map(({node}) => node)), button('Download keys', download),
-      button(byItself ? 'Continue to sign in' : 'Continue to unseal', () => go('/ui/'), 'main')),
+      // The page is loaded anew, so that nothing of the keys stays behind.
+      button(byItself ? 'Continue to sign in' : 'Continue to unseal', () => location.assign('/ui/'), 'main')),
   ];
 }
 

@@ -48,7 +48,7 @@ export async function secretScreen({params, query}) {
       linkButton(mount.version === 2 ? 'Create new version' : 'Edit', places.edit(mount, path), 'main'),
       metadata ? versionActions(mount, path, metadata, act)
         : button('Delete', act(() => deleteWhole(mount, path), 'Deleted.'), 'danger')),
-    data && elsewhere(mount, path),
+    data && elsewhere(mount, path, Object.keys(data)),
   ];
 }
 
@@ -117,7 +117,7 @@ export async function deleteForGood(mount, path, trouble) {
 }
 
 // How the same secret is read by other means. No value and no token is in it.
-function elsewhere(mount, path) {
+function elsewhere(mount, path, keys) {
   const quoted = (text) => `'${text.replaceAll('\'', '\'\\\'\'')}'`;
   const address = `/v1/${api.escaped(dataPath(mount, path))}`;
   const lines = [
@@ -125,8 +125,18 @@ function elsewhere(mount, path) {
     ['Command line', mount.type === 'kv' ? `holdfast kv get -mount=${quoted(mount.path)} ${quoted(path)}`
       : `holdfast read ${quoted(`${mount.path}/${path}`)}`],
     ['curl', `curl -H "X-Vault-Token: $VAULT_TOKEN" ${quoted(location.origin + address)}`],
+    mount.type === 'kv' && ['ExternalSecret', externalSecret(mount, path, keys)],
   ];
   return h('details', {}, h('summary', {}, 'Read it elsewhere'),
-    h('dl', {class: 'facts'}, lines.map(([name, text]) =>
+    h('dl', {class: 'facts'}, lines.filter(Boolean).map(([name, text]) =>
       [h('dt', {}, name), h('dd', {}, h('code', {}, text), ' ', copyButton(name, text))])));
+}
+
+// The part of a kubernetes-client.io/v1 ExternalSecret that names this secret. JSON's texts are YAML's as well.
+function externalSecret(mount, path, keys) {
+  const lines = keys.flatMap((key) => [
+    `  - name: ${write(key.toUpperCase().replace(/[^A-Z0-9]+/g, '_'))}`,
+    `    key: ${write(dataPath(mount, path))}`, `    property: ${write(key)}`,
+  ]);
+  return [`kvVersion: ${mount.version}`, 'data:', ...lines].join('\n');
 }

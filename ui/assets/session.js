@@ -60,7 +60,8 @@ export async function end(why) {
   clearTimeout(clock);
   sessionStorage.clear();
   document.body.replaceChildren();
-  await wipeClipboard();
+  // A browser that keeps us waiting for its clipboard does not keep the session.
+  await Promise.race([wipeClipboard(), new Promise((resolve) => { setTimeout(resolve, 300); })]);
   location.replace(`/ui/vault/auth?why=${why}`);
 }
 
