@@ -7,8 +7,6 @@ struct WebAsset: Sendable {
     /// The path of its address.
     let path: String
     let contentType: String
-    /// Its entity tag (RFC 9110 §8.8.3), made of its content: another build's file has another.
-    let tag: String
     /// Where it stands in the binary's table.
     private let place: Int
 
@@ -20,9 +18,15 @@ struct WebAsset: Sendable {
         let file = holdfast_web_file_at(place).pointee
         path = String(cString: file.path)
         contentType = String(cString: file.content_type)
-        // Half of the digest is enough for telling files apart.
+    }
+
+    /// Its entity tag (RFC 9110 §8.8.3), made of its content: another build's file has another. It takes
+    /// some microseconds where it is needed; for all files at every start it would take half a millisecond.
+    var tag: String {
+        let file = holdfast_web_file_at(place).pointee
         let digest = SHA256.hash(UnsafeRawBufferPointer(start: file.bytes, count: file.length))
-        tag = "\"" + Hex.encode(digest.prefix(16)) + "\""
+        // Half of the digest is enough for telling files apart.
+        return "\"" + Hex.encode(digest.prefix(16)) + "\""
     }
 
     /// The content, as an answer wants to own it.
@@ -31,8 +35,8 @@ struct WebAsset: Sendable {
         return Array(UnsafeBufferPointer(start: file.bytes, count: file.length))
     }
 
-    /// Whether a value of `If-None-Match` names this content (RFC 9110 §13.1.2: weakly compared).
-    func isNamed(in value: String) -> Bool {
+    /// Whether a value of `If-None-Match` names the content of this tag (RFC 9110 §13.1.2: weakly compared).
+    static func isNamed(_ tag: String, in value: String) -> Bool {
         value.split(separator: ",").contains { part in
             var named = part.drop { $0 == " " || $0 == "\t" }
             while named.last == " " || named.last == "\t" { named.removeLast() }

@@ -1,6 +1,5 @@
 import Base
 import Core
-import Crypto
 import Net
 
 /// The web UI: the page below `/ui/`, and the way to it from `/`.
@@ -81,8 +80,9 @@ struct WebUI: Sendable {
                 headers: fields(200, headers, [("Cache-Control", "no-store")]), body: index.copy())
         }
         guard let asset = assets[path] else { throw .error(.notFound) }
-        let own = [("Cache-Control", "no-cache"), ("ETag", asset.tag)]
-        if let known = request.header("if-none-match"), asset.isNamed(in: known) {
+        let tag = asset.tag
+        let own = [("Cache-Control", "no-cache"), ("ETag", tag)]
+        if let known = request.header("if-none-match"), WebAsset.isNamed(tag, in: known) {
             return HTTPResponse(status: 304, headers: fields(304, headers, own))
         }
         return HTTPResponse(

@@ -50,7 +50,8 @@ export async function call(method, path, body, {token = session.token(), query =
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const pairs = new URLSearchParams(query);
   if (method === 'LIST') pairs.set('list', 'true');
-  const address = `/v1/${escaped(path)}${pairs.size ? `?${pairs}` : ''}`;
+  const asked = pairs.toString();
+  const address = `/v1/${escaped(path)}${asked ? `?${asked}` : ''}`;
   let response, text;
   try {
     response = await fetch(address, {
