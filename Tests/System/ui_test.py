@@ -4,7 +4,7 @@ node that was never initialised.
 
   Tests/System/ui_test.py --bin .build/release/holdfast
 """
-import argparse, http.client, json, os, re, subprocess, sys, urllib.parse
+import argparse, base64, http.client, json, os, re, subprocess, sys, urllib.parse
 from browser import Browser
 from cluster_test import Cluster
 from support import Checks, Client, FILE_CONFIG, certificate, free_port, mount, ready, server, workdir
@@ -149,6 +149,11 @@ def from_nothing(checks, browser, binary, base):
         page.sees("1 of 2 keys entered · nonce ")
         page.press("Reset")
         page.sees("0 of 2 keys entered")
+        for key in (keys[0], base64.b64encode(os.urandom(33)).decode()):
+            page.fill("Unseal key portion", key)
+            page.press("Unseal")
+        page.wait("document.querySelector('form .alert')", "that a key was wrong")
+        page.sees("0 of 2 keys entered")
         for key in (keys[2], keys[0]):
             page.fill("Unseal key portion", key)
             page.press("Unseal")
@@ -209,6 +214,7 @@ def walk_through(checks, browser, s, c):
     page.fill("Token", c.token)
     page.key("Enter", 13)
     page.heading("Secrets Engines")
+    checks.equal("a screen reader begins at the heading", page.run("document.activeElement.tagName"), "H1")
     page.press("Enable new engine +")
     page.heading("Enable a secrets engine")
     page.press("KV")
@@ -459,7 +465,7 @@ def other_screens(checks, browser, s, c):
     page.heading("Auth methods")
     c.must("POST", "auth/people/users/ann", {"password": "a long one", "token_policies": "readonly"})
     page.press("Tools")
-    page.fill("Data as JSON", json.dumps({"a": MARKED}))
+    page.fill("Data as JSON", json.dumps({"a": MARKED, "b": EVIL}))
     page.press("Wrap data")
     page.sees("Lives for")
     page.press("Show the wrapping token")
@@ -478,6 +484,8 @@ def other_screens(checks, browser, s, c):
     page.press("Unwrap data")
     page.press("Show the unwrapped data")
     page.sees(MARKED)
+    checks.equal("text stays text: unwrapping", page.run(
+        "[window.hit ?? null, document.querySelectorAll('main img').length]"), [None, 0])
     page.press("Random")
     page.press("Generate")
     page.press("Show the random bytes")
@@ -495,6 +503,10 @@ def other_screens(checks, browser, s, c):
             !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.textContent.trim()).length""")
         checks.equal(f"{path}: everything has a name", nameless, 0)
     page.go(address(s, "/ui/vault/secrets"))
+    page.press("Disable old/")
+    page.sees("Type old to confirm")
+    page.key("Escape", 27)
+    page.wait("!document.querySelector('dialog')", "the end of the dialog")
     page.press("Disable old/")
     page.fill("Type old to confirm", "old")
     page.press("Disable engine")
@@ -575,6 +587,8 @@ def through_a_standby(checks, browser, binary, base):
         page.heading("Rabbitmq")
         page.press("Show values")
         page.sees(MARKED)
+        page.press("Read it elsewhere")
+        page.sees('property: "username"')
         checks.equal("what was written through a standby, on the leader",
                      c.client(0).must("GET", "secret/Rabbitmq")["data"], {"username": MARKED})
         page.press("Cluster")

@@ -34,8 +34,11 @@ export async function unsealScreen() {
       const entered = key.value.trim();
       key.input.value = '';
       key.input.focus();
-      const now = await api.put('sys/unseal', {key: entered});
+      const answer = await api.settled(api.put('sys/unseal', {key: entered}));
+      // Where the keys together were wrong, the node has forgotten all of them.
+      const now = answer.value ?? await api.read('sys/seal-status');
       show(now);
+      if (answer.error) throw answer.error;
       if (now.sealed && now.progress > 0) return announce(`${now.progress} of ${now.t} keys entered.`);
       // With the last key a node that has just joined goes on by itself: it asks the cluster whether to believe it.
       announce(now.sealed ? 'All keys are entered. The node is being taken into the cluster.' : 'Unsealed.');
