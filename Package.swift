@@ -47,6 +47,9 @@ let package = Package(
         cLibrary("CZlib"),
         cLibrary("CPKCS11"),
         .target(name: "CWipingAllocator", path: "Sources/C/CWipingAllocator"),
+        // The files of ui/, by C23's #embed.
+        .target(
+            name: "CWebUI", path: "Sources/C/CWebUI", cSettings: [.unsafeFlags(["-std=c23", "-Werror"])]),
         // Built by scripts/raftcore from Sources/C/raftcore.
         .binaryTarget(name: "CRaftCore", path: ".deps/RaftCore.artifactbundle"),
 
@@ -81,7 +84,7 @@ let package = Package(
             [
                 "SystemAPI", "Core", "Barrier", "SecretsEngines", "AuthMethods", "StorageBackends",
                 "AuditDevices", "Seals", "Consensus", "Archives", "PluginKit", "Net", "Crypto", "Base",
-                "CPosix",
+                "CPosix", "CWebUI",
             ]),
         library("APIClient", ["Net", "Base"]),
         library("CLI", ["APIClient", "Archives", "Net", "Base", "CPosix"]),

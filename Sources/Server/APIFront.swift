@@ -5,8 +5,9 @@ package import PluginKit
 
 /// HTTP on one side, logical requests on the other: path, verb, headers and body in; Vault's envelope out.
 ///
-/// Nothing here knows an endpoint. Whatever is wrong with a request is a 4xx that says so; unclean paths
-/// are never resolved: a GET without escapes gets a 301 to the clean path, everything else 400.
+/// Nothing here knows an endpoint; only what is below `/ui/` goes another way. Whatever is wrong with a
+/// request is a 4xx that says so; unclean paths are never resolved: a GET without escapes gets a 301 to the
+/// clean path, everything else 400.
 package final class APIFront: HTTPHandler, ForwardedRequestHandler {
     /// The CORS configuration while there is one that is switched on; asked for each request.
     typealias CORSSource = @Sendable () -> CORSConfig?
@@ -17,6 +18,8 @@ package final class APIFront: HTTPHandler, ForwardedRequestHandler {
     private let rules: [ListenerRules]
     private let cors: CORSSource
     private let metrics: MetricsPage
+    /// Nil where it is switched off.
+    private let ui: WebUI?
     /// Nil where the node is alone.
     private let forwarding: Forwarding?
     private let makeContext: @Sendable () -> LoopContext
@@ -28,7 +31,7 @@ package final class APIFront: HTTPHandler, ForwardedRequestHandler {
     init(
         dispatcher: Dispatcher, rateLimiter: RateLimiter, audit: AuditBroker, rules: [ListenerRules],
         cors: @escaping CORSSource,
-        metrics: MetricsPage, clock: any Clock, random: any RandomSource, log: Log,
+        metrics: MetricsPage, ui: WebUI?, clock: any Clock, random: any RandomSource, log: Log,
         forwarding: Forwarding? = nil, makeContext: @escaping @Sendable () -> LoopContext
     ) {
         self.dispatcher = dispatcher
@@ -37,6 +40,7 @@ package final class APIFront: HTTPHandler, ForwardedRequestHandler {
         self.rules = rules
         self.cors = cors
         self.metrics = metrics
+        self.ui = ui
         self.forwarding = forwarding
         self.makeContext = makeContext
         self.clock = clock
@@ -50,6 +54,7 @@ package final class APIFront: HTTPHandler, ForwardedRequestHandler {
     /// Answers a request of a client of this node.
     package func handle(_ request: HTTPRequest, _ context: AnyObject, _ responder: HTTPResponder) {
         let rules = rules[min(request.peer.listener, rules.count - 1)]
+        if let answer = ui?.answer(request, rules) { return responder.send(answer) }
         var reply = Reply(responder: responder, headers: rules.headers, log: log)
         if let config = cors() {
             switch CORSDecision.decide(request, config) {

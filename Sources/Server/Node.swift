@@ -83,7 +83,7 @@ package final class Node: Sendable {
         let front = APIFront(
             dispatcher: dispatcher, rateLimiter: core.rateLimiter, audit: audit, rules: rules,
             cors: { [http = core.http] in http.cors },
-            metrics: page, clock: clock, random: random, log: log,
+            metrics: page, ui: try Self.ui(core, configuration), clock: clock, random: random, log: log,
             forwarding: Self.forwarding(core, cluster)
         ) { LoopContext(backend: backend) }
         http = try HTTPServer(
@@ -96,6 +96,13 @@ package final class Node: Sendable {
         core.onSeal { [http] in
             for loop in http.loops { loop.post { context in (context as? LoopContext)?.forget() } }
         }
+    }
+
+    private static func ui(_ core: VaultCore, _ configuration: ServerConfiguration) throws(VaultError)
+        -> WebUI?
+    {
+        guard configuration.isUIEnabled else { return nil }
+        return try WebUI(operators: { [http = core.http] in http.config.uiHeaders }, log: core.log)
     }
 
     private static func forwarding(_ core: VaultCore, _ cluster: NodeCluster?) -> Forwarding? {

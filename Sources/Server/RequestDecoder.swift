@@ -80,8 +80,19 @@ enum RequestDecoder {
 
     /// The path below `/v1/`, decoded and clean.
     private static func path(_ request: HTTPRequest) throws(RequestRefusal) -> String {
+        if let path = request.rawPath.withUnsafeBufferPointer(plainPath) { return path }
+        let path = try cleanPath(request)
+        guard path.utf8.starts(with: apiPrefix) else { throw .error(.notFound) }
+        if path.utf8.count - apiPrefix.count > Limits.standard.pathBytes {
+            throw .error(.badRequest("the path is longer than \(Limits.standard.pathBytes) bytes"))
+        }
+        return String(path.utf8.dropFirst(apiPrefix.count)) ?? ""
+    }
+
+    /// The whole path, decoded: text in one spelling, without a control character and without a segment that
+    /// is empty, `.` or `..`.
+    static func cleanPath(_ request: HTTPRequest) throws(RequestRefusal) -> String {
         let raw = request.rawPath
-        if let path = raw.withUnsafeBufferPointer(plainPath) { return path }
         let isEscaped = raw.contains(UInt8(ascii: "%"))
         let decoded: [UInt8]
         do throws(VaultError) { decoded = isEscaped ? try PathCodec.decode(raw) : Array(raw) } catch {
@@ -107,11 +118,7 @@ enum RequestDecoder {
                 request.rawQuery.isEmpty ? "" : "?" + String(decoding: request.rawQuery, as: UTF8.self)
             throw .redirect(clean + query)
         }
-        guard decoded.starts(with: apiPrefix) else { throw .error(.notFound) }
-        if decoded.count - apiPrefix.count > Limits.standard.pathBytes {
-            throw .error(.badRequest("the path is longer than \(Limits.standard.pathBytes) bytes"))
-        }
-        return String(text.utf8.dropFirst(apiPrefix.count)) ?? ""
+        return text
     }
 
     /// The path below `/v1/` of nearly every request: visible ASCII without an escape and without anything

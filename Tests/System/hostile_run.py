@@ -11,7 +11,7 @@ A case's needs are read off the paths that it names (NEEDS below).
 import argparse, collections, json, re, subprocess, sys
 from pathlib import Path
 
-from support import HERE, free_port, workdir
+from support import FILE_CONFIG, HERE, free_port, workdir
 
 # What a case needs, by what it says. The mounts are those that hostile.py makes.
 NEEDS = {
@@ -53,8 +53,11 @@ def main():
     with workdir("hostile-run") as temp:
         corpus, result = Path(temp) / "cases.json", Path(temp) / "report.json"
         corpus.write_text(json.dumps({"cases": sent}))
+        config = Path(temp) / "template.hcl"                  # the web UI is off unless a file says so
+        config.write_text(FILE_CONFIG + "ui = true\n")
         command = [sys.executable, HERE / "faults/hostile.py", "--cmd", f"{a.bin.absolute()} server -config={{config}}",
-                   "--port", str(free_port()), "--report", result, corpus] + (["--only", a.only] if a.only else [])
+                   "--config", config, "--port", str(free_port()), "--report", result, corpus]
+        command += ["--only", a.only] if a.only else []
         code = subprocess.run([str(x) for x in command], stdin=subprocess.DEVNULL).returncode
         verdicts = json.loads(result.read_text()) if result.exists() else []
     passed = failed = skipped = 0

@@ -44,7 +44,7 @@ import Testing
     static let soleImporter = [
         "CLMDB": "NodeStore", "CCrypto": "Crypto", "CRNP": "Crypto", "CSSL": "Net", "CCurl": "Net",
         "CNGHTTP2": "Net", "CRaftCore": "Consensus", "CZlib": "Archives", "CPKCS11": "Upstream",
-        "CWipingAllocator": "holdfast",
+        "CWipingAllocator": "holdfast", "CWebUI": "Server",
     ]
 
     struct Import {

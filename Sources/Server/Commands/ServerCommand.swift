@@ -38,7 +38,7 @@ package enum ServerCommand {
               standard or json. Environment: VAULT_LOG_FORMAT.
 
           -dev
-              Development mode: in memory, unsealed, with a KV version 2 engine at secret/.
+              Development mode: in memory, unsealed, with the web UI and a KV version 2 engine at secret/.
 
           -dev-root-token-id=<token>
               The root token of a development server. Environment: VAULT_DEV_ROOT_TOKEN_ID.

@@ -82,6 +82,7 @@ struct ServerOptions {
             listener.hasUnauthenticatedMetrics = true
             configuration.listeners.insert(listener, at: 0)
             configuration.hasRawStorageEndpoint = true
+            configuration.isUIEnabled = true
         }
         try configuration.checkServes()
         return (configuration, warnings)
