@@ -56,7 +56,8 @@ package struct WriteTransaction: ~Copyable {
         try put(StoreFacts.table, Array(name.utf8), value)
     }
 
-    /// From now on a program that knows of no log beside the data file refuses it: it would miss what is only there.
+    /// From now on a program that knows of no log beside the data file refuses it: it would miss what is only
+    /// there.
     package mutating func noteLog() throws(VaultError) {
         try put(StoreFacts.table, StoreFacts.formatKey, StoreFacts.formatWithLog)
     }

@@ -183,7 +183,7 @@ def pages_vanish(c, binary, base, shim):
 
 def each_point(c, binary, base, shim, wanted, seed):
     """One failure at some point of the scripted load, init and unsealing included."""
-    points = [(kind, n) for kind, most in [(SYNC, 34), (SYNCED_WRITE, 30), (WRITE, 90)] for n in range(most)]
+    points = [(kind, n) for kind, most in [(SYNC, 42), (SYNCED_WRITE, 2), (WRITE, 70)] for n in range(most)]
     happened = 0
     for kind, skip in random.Random(seed).sample(points, min(len(points), wanted)):
         name = f"{NAMES[kind]} {skip} of the load fails"
