@@ -126,7 +126,7 @@ package final class RaftNode: ConsensusNode {
         }
         let proposal = OpenCall(done, since: now)
         proposals.withLock { $0.add(proposal) }
-        hand(.propose(payload, done: { proposal.finish($0) }))
+        proposePatiently(payload) { proposal.finish($0) }
     }
 
     /// The same, however long it takes: for what replaces the whole state.

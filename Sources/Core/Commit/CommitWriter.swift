@@ -233,6 +233,7 @@ final class CommitWriter {
     /// Commits all that is pending on this thread, and answers. Nothing is offered.
     private func commitHere() {
         let start = MetricTimer.now()
+        openBytes = 0
         let writes = pending.flatMap(\.sealed)
         let result = committer.commit { (encoder) throws(VaultError) in try encoder.encode(writes) }
         let answers = finish(
@@ -297,7 +298,6 @@ final class CommitWriter {
         offered = max(0, offered - count)
         pendingWrites = [:]
         for settled in pending { layer(settled.writes) }
-        if pending.isEmpty { openBytes = 0 }
     }
 
     /// Tells the caches of a commit.
