@@ -41,8 +41,7 @@ extension StoredPair {
 extension Environment {
     /// Applies a batch as one commit. An empty batch is a commit too.
     func apply(_ batch: CommitBatch) throws(VaultError) -> UInt64 {
-        let bytes = batch.writes.reduce(0) { $0 + $1.key.count + ($1.value?.count ?? 0) }
-        return try commit(expectedBytes: bytes, writes: batch.writes.count) {
+        try commit(expectedBytes: batch.byteCount, writes: batch.writes.count) {
             (transaction) throws(VaultError) in
             try transaction.apply(batch) { trim() }
         }

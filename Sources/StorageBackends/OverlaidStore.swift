@@ -38,6 +38,8 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
         var durableIndex: UInt64
         /// Whether there is something that is not in the data file.
         var isDirty = false
+        /// Whether the data file found no room for it.
+        var isFull = false
         /// Why the data file takes no more; nil while it does.
         var failure: VaultError?
         /// Who waits until an entry's effect is in the data file.
@@ -92,6 +94,9 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
     /// The last entry whose effect is in the data file.
     var durableIndex: UInt64 { known.withLock { $0.durableIndex } }
 
+    /// Whether the data file had no room when something was last carried to it.
+    var isFull: Bool { known.withLock { $0.isFull } }
+
     /// Whether the data file took everything so far.
     var isSound: Bool { known.withLock { $0.failure == nil } }
 
@@ -134,13 +139,18 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
     }
 
     /// Changes the data file itself; what is in memory is void then.
-    /// - Parameter body: gives the state's number.
+    /// - Parameters:
+    ///   - batch: what will be written, when that is known.
+    ///   - body: gives the state's number.
     func replace(
-        _ progress: Progress, _ body: (inout WriteTransaction) throws(VaultError) -> UInt64
+        _ progress: Progress, expecting batch: CommitBatch? = nil,
+        _ body: (inout WriteTransaction) throws(VaultError) -> UInt64
     ) throws(VaultError) {
         try exclusively { () throws(VaultError) in
             var sequence: UInt64 = 0
-            let commit = try environment.commit(expectedBytes: 1 << 20, writes: 64) {
+            let bytes = batch?.byteCount ?? 1 << 20
+            let commit = try environment.commit(expectedBytes: bytes, writes: (batch?.writes.count ?? 64) + 2)
+            {
                 (transaction) throws(VaultError) in
                 sequence = try body(&transaction)
                 try note(progress, sequence, in: &transaction)
@@ -149,6 +159,7 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
                 known.progress = progress
                 known.durableIndex = progress.index
                 known.isDirty = false
+                known.isFull = false
                 known.overlay = Overlay(sequence: sequence, over: commit)
             }
         }
@@ -173,7 +184,7 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
 
     /// Carries what has gathered to the data file.
     private func flush() {
-        if known.withLock({ $0.waiting.isEmpty }) { usleep(pauseMicroseconds) }
+        pause(pauseMicroseconds)
         do throws(VaultError) {
             try exclusively { () throws(VaultError) in
                 let (overlay, found) = try known.withLock { (known) throws(VaultError) in
@@ -195,20 +206,37 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
                 replaceOverlay(by: { $0.dropping(through: overlay.sequence, over: commit) }) { known in
                     known.durableIndex = progress.index
                     known.isDirty = known.progress?.index != progress.index
+                    known.isFull = false
                 }
             }
             answer(nil)
         } catch {
             if case .unavailable = error, environment.takesCommits {
                 // A full disk gets free again; what is in memory is safe in the log until then.
-                log.warn("The data file takes no more; trying again.", ["cause": error.messages.first ?? ""])
+                let wasFull = known.withLock { known in
+                    defer { known.isFull = true }
+                    return known.isFull
+                }
+                if !wasFull {
+                    log.warn("The data file takes no more; trying on.", ["cause": error.messages.first ?? ""])
+                }
                 answer(error)
-                usleep(500_000)
+                pause(500_000)
                 _ = work.push(())
             } else {
                 known.withLock { $0.failure = error }
                 answer(error)
             }
+        }
+    }
+
+    /// Waits so long, or until somebody waits for the data file.
+    private func pause(_ microseconds: UInt32) {
+        var left = microseconds
+        while left > 0, known.withLock({ $0.waiting.isEmpty }) {
+            let step = min(left, 5_000)
+            usleep(step)
+            left -= step
         }
     }
 
@@ -280,6 +308,9 @@ func decodeNumber(_ bytes: [UInt8]) -> UInt64 {
 }
 
 extension CommitBatch {
+    /// Bytes of keys and values.
+    var byteCount: Int { writes.reduce(0) { $0 + $1.key.count + ($1.value?.count ?? 0) } }
+
     /// What the data file would refuse must not reach the log.
     func checkKeys() throws(VaultError) {
         for write in writes where write.key.isEmpty || write.key.count > storageKeyBytesLimit {

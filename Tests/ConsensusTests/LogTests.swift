@@ -348,6 +348,25 @@ import Testing
         #expect(found.map(\.payload) == wanted.map(payload))
     }
 
+    /// A crash in the middle of it leaves something that can be erased again.
+    @Test(arguments: 0..<12) func anErasedLogBeginsWhereItIsTold(operations: Int) throws {
+        let disk = SimulatedDisk(random: SeededRandom(seed: UInt64(operations)))
+        let log = try open(disk).log
+        for index in UInt64(1)...5 { try log.append(payload(index)) }
+        disk.operationsLeft = operations
+        do throws(VaultError) { try StoreLog.erase(disk) } catch {}
+        disk.crash()
+        try StoreLog.erase(disk)
+        let again = try open(disk).log
+        #expect(again.isNew)
+        try again.begin(behind: 5)
+        try again.append(payload(6))
+        disk.crash()
+        let (last, found) = try open(disk)
+        #expect((last.base, last.lastIndex) == (5, 6))
+        #expect(found.map(\.payload) == [payload(6)])
+    }
+
     @Test func aFailedSyncIsOne() throws {
         let disk = SimulatedDisk(random: SeededRandom(seed: 1))
         let (log, _) = try open(disk)

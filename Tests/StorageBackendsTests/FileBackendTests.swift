@@ -1,6 +1,7 @@
 import Base
 import Foundation
 import PluginKit
+import Synchronization
 import TestKit
 import Testing
 
@@ -181,5 +182,38 @@ import Testing
         }
         #expect(before < 16)
         #expect(try value(backend, .entries, 59)?.count == 500_000)
+    }
+
+    @Test func aNearlyFullDiskHasNoLog() throws {
+        let scratch = Scratch()
+        let free = Atomic<UInt64>(.max)
+        let backend = try FileBackend.open(["path": scratch.path], log: quiet) { _ in
+            free.load(ordering: .relaxed)
+        }
+        defer { backend.close() }
+        var written: [UInt8] = []
+        func write(_ room: UInt64) throws {
+            free.store(room, ordering: .relaxed)
+            written.append(UInt8(written.count))
+            var batch = CommitBatch()
+            batch.put(.entries, [written.last ?? 0], [7])
+            #expect(try backend.commit(batch) == UInt64(written.count))
+            // As a kill at this moment would leave it.
+            let copy = Scratch()
+            try FileManager.default.copyItem(atPath: scratch.path, toPath: copy.path)
+            let left = try FileBackend.open(["path": copy.path], log: quiet)
+            for key in written { #expect(try value(left, .entries, key) == [7]) }
+            left.close()
+        }
+        for _ in 0..<3 { try write(.max) }
+        #expect(try segments(scratch).count == 1)
+        for _ in 0..<3 { try write(0) }
+        #expect(try segments(scratch).isEmpty)
+        // Somewhat more room, and some time, must pass before there is a log again.
+        usleep(1_050_000)
+        try write(100 << 20)
+        #expect(try segments(scratch).isEmpty)
+        for _ in 0..<3 { try write(.max) }
+        #expect(try segments(scratch).count == 1)
     }
 }

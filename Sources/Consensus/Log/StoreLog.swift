@@ -47,6 +47,15 @@ package final class StoreLog {
         )
     }
 
+    /// Removes a log, whatever state it is in: the effect of each entry is safe elsewhere, and that is noted
+    /// there.
+    package static func erase(_ disk: any RaftDisk) throws(VaultError) {
+        for name in try disk.names() where name == LogAnchor.name || LogFormat.number(name) != nil {
+            try disk.remove(name)
+        }
+        try disk.syncNames()
+    }
+
     /// Appends an entry. When it returns, the entry is on the disk.
     /// - Throws: `.unavailable` when the disk has no room; then nothing has changed. Anything else leaves
     ///   it in doubt what the disk holds, and the log must be opened again.
@@ -67,7 +76,7 @@ package final class StoreLog {
         base = index
     }
 
-    /// Begins a new log behind an entry that is known elsewhere.
+    /// Makes a new log begin behind an entry that is known elsewhere.
     package func begin(behind index: UInt64) throws(VaultError) {
         lastIndex = index
         try clear()

@@ -8,9 +8,12 @@ internal import Synchronization
 /// `storage "file"`: the durable store of a node that is alone.
 ///
 /// A commit is one entry of a write-ahead log, synced before it returns, so callers group what belongs to
-/// neighbours into one batch. From there it is carried to the data file (see `OverlaidStore`). A directory
-/// has one user at a time. The name is Vault's; the files are not: a directory that Vault wrote is refused,
-/// never touched.
+/// neighbours into one batch. From there it is carried to the data file (see `OverlaidStore`). While the disk
+/// is nearly full there is no log: a commit then is one of the data file, so that on a disk full of secrets
+/// some can be deleted.
+///
+/// A directory has one user at a time. The name is Vault's; the files are not: a directory that Vault wrote
+/// is refused, never touched.
 ///
 /// In the directory lie `data.mdb` with what stands beside it, and the log in `log/`.
 package final class FileBackend: StorageBackend {
@@ -23,17 +26,29 @@ package final class FileBackend: StorageBackend {
     private static let pauseMicroseconds: UInt32 = 50_000
 
     private let store: OverlaidStore<FileProgress>
-    /// Nil when the store is closed.
-    private let journal: Mutex<StoreLog?>
+    private let place: LogPlace
+    private let journal: Mutex<Journal>
     private let isRefusing = Atomic<Bool>(false)
+    private let clock = SystemClock()
     private let log: Log
-    private let path: String
+
+    private enum Journal {
+        case open(StoreLog)
+        /// The data file has all, and says that no log counts. From this moment on one may be begun.
+        case none(until: UInt64)
+        case closed
+    }
+
+    /// Bytes that must be free on the disk for a log: it must not take what the data file needs.
+    private static let spareBytes: UInt64 = 64 << 20
+    /// After this time a log that found no room is tried again.
+    private static let restNanoseconds: UInt64 = 1_000_000_000
 
     private init(
-        _ store: OverlaidStore<FileProgress>, _ journal: sending StoreLog, path: String, log: Log
+        _ store: OverlaidStore<FileProgress>, _ journal: sending Journal, _ place: LogPlace, log: Log
     ) {
         self.store = store
-        self.path = path
+        self.place = place
         self.log = log
         self.journal = Mutex(journal)
     }
@@ -43,6 +58,13 @@ package final class FileBackend: StorageBackend {
     ///   `.corrupted` when what it holds is damaged. The sentences (`messages` of the first,
     ///   `privateCause` of the second) are for the operator.
     package static func open(_ settings: [String: String], log: Log) throws(VaultError) -> FileBackend {
+        try open(settings, log: log, freeBytes: SnapshotPlace.freeBytes)
+    }
+
+    /// - Parameter freeBytes: what is free on the disk of a directory.
+    static func open(
+        _ settings: [String: String], log: Log, freeBytes: @escaping LogPlace.FreeBytes
+    ) throws(VaultError) -> FileBackend {
         guard var path = settings["path"], !path.isEmpty else {
             throw .badRequest(
                 "storage \"file\": 'path' is missing: give the directory that shall hold the data")
@@ -56,7 +78,9 @@ package final class FileBackend: StorageBackend {
         let knowsLast = access("\(path)/anchor", F_OK) == 0
         let environment = try Environment.open(directory: path, log: log)
         do throws(VaultError) {
-            return try open(environment, path, knowsLast: knowsLast, log)
+            let place = LogPlace(
+                directory: path, identity: try identity(environment), freeBytes: freeBytes)
+            return try open(environment, place, knowsLast: knowsLast, log)
         } catch {
             environment.close()
             throw error
@@ -65,31 +89,39 @@ package final class FileBackend: StorageBackend {
 
     /// - Parameter knowsLast: the anchor was there, so that a log is missed when it is not.
     private static func open(
-        _ environment: Environment, _ path: String, knowsLast: Bool, _ log: Log
+        _ environment: Environment, _ place: LogPlace, knowsLast: Bool, _ log: Log
     ) throws(VaultError) -> FileBackend {
-        let identity = try identity(environment)
         let store = try OverlaidStore<FileProgress>(
             environment, facts: StateFacts("file"), pauseMicroseconds: pauseMicroseconds, log: log)
         do throws(VaultError) {
-            let place = "\(path)/log"
-            let (journal, entries) = try StoreLog.open(try DirectoryDisk(place), identity: identity)
-            let done = store.durableIndex
-            if journal.isNew, done > 0 {
-                guard !knowsLast else { throw missing(place, path) }
-                log.warn("The log was missing: writes that were only in it are lost.", ["place": place])
-                try journal.begin(behind: done)
-            }
-            guard journal.base <= done, done <= journal.lastIndex else {
-                throw .corrupted(
-                    place: "\(place) holds entries \(journal.base + 1) to \(journal.lastIndex), but "
-                        + "\(path)/data.mdb ends at \(done): they are not from the same moment")
-            }
-            for entry in entries where entry.index > done { try store.replay(entry) }
-            return FileBackend(store, journal, path: path, log: log)
+            let found = try find(place, store, knowsLast: knowsLast, log)
+            return FileBackend(store, found, place, log: log)
         } catch {
             store.close()
             throw error
         }
+    }
+
+    /// The log, with what the data file does not have applied again.
+    private static func find(
+        _ place: LogPlace, _ store: OverlaidStore<FileProgress>, knowsLast: Bool, _ log: Log
+    ) throws(VaultError) -> Journal {
+        if store.progress?.isLogVoid == true { return .none(until: 0) }
+        let (journal, entries) = try StoreLog.open(try place.disk(), identity: place.identity)
+        let done = store.durableIndex
+        if journal.isNew, done > 0 {
+            guard !knowsLast else { throw place.missing }
+            log.warn("The log was missing: writes that were only in it are lost.", ["place": place.path])
+            try store.note(isLogVoid: true)
+            return .none(until: 0)
+        }
+        guard journal.base <= done, done <= journal.lastIndex else {
+            throw .corrupted(
+                place: "\(place.path) holds entries \(journal.base + 1) to \(journal.lastIndex), but "
+                    + "\(place.directory)/data.mdb ends at \(done): they are not from the same moment")
+        }
+        for entry in entries where entry.index > done { try store.replay(entry) }
+        return .open(journal)
     }
 
     package func makeReader() throws(VaultError) -> any StorageReader { try OverlaidReader(store) }
@@ -102,15 +134,67 @@ package final class FileBackend: StorageBackend {
         }
         try batch.checkKeys()
         return try journal.withLock { (journal) throws(VaultError) -> UInt64 in
-            guard let journal else { throw .internal("the store is closed") }
-            try store.makeRoom()
-            do throws(VaultError) { try journal.append(RaftPayload.batch(batch).bytes) } catch {
-                if case .unavailable = error { throw error }
-                throw refuse(error)
+            if case .none(let until) = journal { begin(&journal, until) }
+            switch journal {
+            case .open(let log):
+                if store.isFull || !place.hasFree(Self.spareBytes) { break }
+                try store.makeRoom()
+                if try append(batch, to: log) { return log.lastIndex }
+            case .none: break
+            case .closed: throw .internal("the store is closed")
             }
-            store.apply([(batch, journal.lastIndex)], FileProgress(index: journal.lastIndex))
-            compact(journal)
-            return journal.lastIndex
+            return try commitDirectly(batch, &journal)
+        }
+    }
+
+    /// - Returns: false when there was no room, and nothing has changed.
+    private func append(_ batch: CommitBatch, to log: StoreLog) throws(VaultError) -> Bool {
+        do throws(VaultError) { try log.append(RaftPayload.batch(batch).bytes) } catch {
+            if case .unavailable = error { return false }
+            throw refuse(error)
+        }
+        store.apply([(batch, log.lastIndex)], FileProgress(index: log.lastIndex))
+        do throws(VaultError) { try log.compact(to: store.durableIndex) } catch {
+            // Without room the log only stays longer.
+            if case .unavailable = error { return true }
+            _ = refuse(error)
+        }
+        return true
+    }
+
+    /// Commits to the data file itself. It has all then, and the log is void.
+    private func commitDirectly(_ batch: CommitBatch, _ journal: inout Journal) throws(VaultError) -> UInt64 {
+        try store.drain()
+        let index = store.durableIndex + 1
+        try store.replace(FileProgress(index: index, isLogVoid: true), expecting: batch) {
+            (transaction) throws(VaultError) in
+            try transaction.apply(batch)
+            return index
+        }
+        if case .open = journal {
+            log.info("The disk is nearly full: until it is not, writes go to the data file without a log.")
+            journal = .none(until: clock.monotonicNanoseconds() + Self.restNanoseconds)
+            do throws(VaultError) { try StoreLog.erase(try place.disk()) } catch {
+                log.debug("The log's files stay for now.", ["cause": error.privateCause ?? ""])
+            }
+        }
+        return index
+    }
+
+    /// Begins a log where the data file ends, when there is room for one.
+    private func begin(_ journal: inout Journal, _ until: UInt64) {
+        let now = clock.monotonicNanoseconds()
+        guard now >= until, place.hasFree(2 * Self.spareBytes) else { return }
+        journal = .none(until: now + Self.restNanoseconds)
+        do throws(VaultError) {
+            let disk = try place.disk()
+            try StoreLog.erase(disk)
+            let log = try StoreLog.open(disk, identity: place.identity).log
+            try log.begin(behind: store.durableIndex)
+            try store.note(isLogVoid: false)
+            journal = .open(log)
+        } catch {
+            log.warn("No log can be begun.", ["cause": error.messages.first ?? error.privateCause ?? ""])
         }
     }
 
@@ -123,26 +207,17 @@ package final class FileBackend: StorageBackend {
     package func oldestViewAge() -> Duration { store.environment.oldestViewAge() }
 
     package func close() {
-        journal.withLock { open in
-            guard let journal = open else { return }
-            open = nil
+        journal.withLock { journal in
+            if case .closed = journal { return }
             store.close()
             // A log without entries is read in no time at the next start.
-            if takesCommits, store.durableIndex == journal.lastIndex {
+            if case .open(let journal) = journal, takesCommits, store.durableIndex == journal.lastIndex {
                 do throws(VaultError) { try journal.clear() } catch {
                     log.debug("The log stays as it is.", ["cause": error.privateCause ?? ""])
                 }
             }
+            journal = .closed
             store.environment.close()
-        }
-    }
-
-    /// Lets go of what the data file has.
-    private func compact(_ journal: StoreLog) {
-        do throws(VaultError) { try journal.compact(to: store.durableIndex) } catch {
-            // Without room the log only stays longer.
-            if case .unavailable = error { return }
-            _ = refuse(error)
         }
     }
 
@@ -152,14 +227,8 @@ package final class FileBackend: StorageBackend {
         store.stop(failure)
         log.error(
             "A commit failed and may have left the disk in doubt. No further commit is accepted.",
-            ["file": "\(path)/log", "cause": failure.privateCause ?? ""])
+            ["file": place.path, "cause": failure.privateCause ?? ""])
         return failure
-    }
-
-    private static func missing(_ log: String, _ path: String) -> VaultError {
-        .corrupted(
-            place: "\(log) is missing or empty, and with it the latest writes. Put it back. To go on with "
-                + "what \(path)/data.mdb has, and lose them, remove \(path)/anchor")
     }
 
     /// The number that the log of this directory must have.
@@ -188,30 +257,5 @@ package final class FileBackend: StorageBackend {
         }
         if has("raft/anchor") { return "storage \"raft\"" }
         return nil
-    }
-}
-
-/// How far the log was applied to the data file.
-private struct FileProgress: AppliedProgress {
-    let index: UInt64
-
-    init(index: UInt64) { self.index = index }
-    init(encoded bytes: [UInt8]) throws(VaultError) {
-        guard bytes.count == 8 else {
-            throw .corrupted(place: "the progress of the log has \(bytes.count) bytes instead of 8")
-        }
-        index = decodeNumber(bytes)
-    }
-    var encoded: [UInt8] { encodeNumber(index) }
-}
-
-extension OverlaidStore<FileProgress> {
-    /// Applies an entry that the data file does not have yet.
-    fileprivate func replay(_ entry: StoreLog.Entry) throws(VaultError) {
-        guard case .batch(let batch) = try RaftPayload(entry.payload, index: entry.index) else {
-            throw .corrupted(place: "entry \(entry.index) of the log is no batch of writes")
-        }
-        try makeRoom()
-        apply([(batch, entry.index)], FileProgress(index: entry.index))
     }
 }
