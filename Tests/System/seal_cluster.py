@@ -134,7 +134,7 @@ class Writer(threading.Thread):
                     self.acknowledged.append(number)
             except (Refused, Unknown):
                 pass
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def stop(self):
         self.ended.set()
@@ -144,7 +144,7 @@ class Writer(threading.Thread):
 
 def migrate(c, trio, name, before, during, after, type_before, type_after):
     """One migration as docs/operations/seals.md describes it, under writes."""
-    writer = Writer(trio)
+    began, writer = time.monotonic(), Writer(trio)
     active, standbys = trio.standbys()
     for node in standbys:
         node.restart(*during)
@@ -178,7 +178,8 @@ def migrate(c, trio, name, before, during, after, type_before, type_after):
     trio.settle(*after)
     for node in trio.nodes:
         c.that(f"{name}: {node.node} unseals by the new seal", node.status()["type"] == type_after and not node.status()["sealed"], node.status())
-    written = writer.stop()
+    written, seconds = writer.stop(), time.monotonic() - began
+    print(f"     {name}: {len(written)} writes acknowledged in {seconds:.1f} s")
     lost = [n for n in written if trio.nodes[n % 3].client.call("GET", f"kv/w{n}")[0] != 200]
     c.that(f"{name}: writes went on", len(written) > 20, len(written))
     c.equal(f"{name}: no acknowledged write is lost", lost, [])
