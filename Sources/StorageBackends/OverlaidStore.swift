@@ -66,10 +66,6 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
                 overlay: Overlay(sequence: try Self.sequence(facts, reader), over: reader.sequence),
                 durableIndex: progress?.index ?? 0))
         reader.release()
-        let thread = try Thread(name: "data-file") { [weak self, work] in
-            while !work.take(most: 1).isEmpty { self?.flush() }
-        }
-        flusher.withLock { $0 = thread }
     }
 
     /// Carries what is in memory to the data file, and ends the thread that does so. Called when nothing is
@@ -121,12 +117,23 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
         return try Progress(encoded: bytes)
     }
 
-    /// Waits until there is room in memory for more.
+    /// Waits until there is room in memory for more. Called before each `apply`.
     /// - Throws: why the data file takes no more.
     func makeRoom() throws(VaultError) {
+        try beginCarrying()
         let overlay = self.overlay
         if overlay.count > OverlayLimits.writes || overlay.bytes > OverlayLimits.bytes { try drain() }
         if let failure = known.withLock({ $0.failure }) { throw failure }
+    }
+
+    /// A node that only reads needs no thread for it.
+    private func beginCarrying() throws(VaultError) {
+        try flusher.withLock { (thread) throws(VaultError) in
+            guard thread == nil else { return }
+            thread = try Thread(name: "data-file") { [weak self, work] in
+                while !work.take(most: 1).isEmpty { self?.flush() }
+            }
+        }
     }
 
     /// Applies what the log has, numbered. Readers see it at once. Called by one thread at a time.

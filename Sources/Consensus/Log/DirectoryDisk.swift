@@ -7,14 +7,16 @@ package final class DirectoryDisk: RaftDisk, Sendable {
     /// The path of the directory.
     package let place: String
 
-    /// Makes the directory when it is not there. Its name is durable, whoever made it.
+    /// Makes the directory when it is not there. The one above it was synced when the store was opened: what
+    /// an earlier process has made there is durable.
     package init(_ path: String) throws(VaultError) {
         place = path
-        guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
+        if mkdir(path, 0o700) == 0 {
+            let parent = path.lastIndex(of: "/").map { path[..<$0] } ?? "."
+            try Self.sync(directory: parent.isEmpty ? "/" : String(parent))
+        } else if errno != EEXIST {
             throw Self.failure("make directory", path, takesRoom: true)
         }
-        let parent = path.lastIndex(of: "/").map { path[..<$0] } ?? "."
-        try Self.sync(directory: parent.isEmpty ? "/" : String(parent))
     }
 
     /// Names of everything in the directory.

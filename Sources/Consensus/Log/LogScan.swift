@@ -18,6 +18,8 @@ struct LogScan {
     /// Up to which frame something proves that all is on the disk. A frame behind it can be read now, perhaps
     /// only from memory: before anything rests on it, it must be written again.
     private(set) var provenFrame: UInt64
+    /// Whether the last segment has frames, and all are known to be on the disk.
+    private var endsWithProof = false
     /// What stands in frames without proof.
     private(set) var unproven: [(frame: UInt64, firstIndex: UInt64?, dropsEntries: Bool)] = []
 
@@ -51,8 +53,9 @@ struct LogScan {
                 name, "ends at frame \(nextFrame - 1), but frame \(synced) was on the disk")
         }
         for (name, _) in all[..<gap] { try disk.remove(name) }
-        // A name that a crash left without proof must not get lost when later ones are kept.
-        try disk.syncNames()
+        // A name that a crash left without proof must not get lost when later ones are kept. A frame that is
+        // known to be on the disk proves the names up to its own.
+        if gap > 0 || !endsWithProof { try disk.syncNames() }
     }
 
     /// What is in the log.
@@ -110,7 +113,10 @@ struct LogScan {
             offset = frame.end
         }
         segments.append(segment)
-        if isLast { try judgeTail(bytes, from: offset, name) }
+        if isLast {
+            endsWithProof = offset > LogFormat.headBytes && unproven.isEmpty
+            try judgeTail(bytes, from: offset, name)
+        }
     }
 
     private func frame(_ bytes: [UInt8], _ offset: Int) -> (LogFormat.Frame, [UInt8])? {

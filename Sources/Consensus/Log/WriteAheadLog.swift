@@ -48,7 +48,7 @@ final class WriteAheadLog {
     private let disk: any RaftDisk
     private let identity: UInt64
     private let segmentBytes: Int
-    private let stepBytes: Int
+    private var stepBytes: Int
     private var segments: [Segment] = []
     private var segmentNumber: UInt64
     private var file: (any RaftFile)?
@@ -195,7 +195,10 @@ final class WriteAheadLog {
     /// Makes the log begin behind its last entry, whose effect is safe elsewhere, in a new segment of its
     /// own.
     func restart(at position: LogPosition) throws(VaultError) {
-        let old = segments.count
+        // Mostly nothing follows, and the next start reads all of it.
+        let (old, step) = (segments.count, stepBytes)
+        stepBytes = 1
+        defer { stepBytes = step }
         file = nil
         reset(to: position)
         try flush(sync: true)
