@@ -3,64 +3,78 @@ internal import NodeStore
 import PluginKit
 
 /// A view of the data file and of what was applied but is not in it yet. Its number is that of the batches.
-final class OverlaidReader<Progress: AppliedProgress>: StorageReader {
-    private let store: OverlaidStore<Progress>
+final class OverlaidReader: StorageReader {
+    private let source: OverlaySource
     private let transaction: ReadTransaction
     private let base: NodeStoreReader
-    private var overlay: Overlay
+    /// Nil when the data file has all.
+    private var overlay: Overlay?
     private(set) var sequence: UInt64 = 0
-    /// For each table the key that was given out last, so that `next` knows where it is.
-    private var places: [[UInt8]?] = StorageTable.allCases.map { _ in nil }
+    /// For each table the key that was given out last, so that `next` knows where it is. Empty while nothing
+    /// but the data file was asked.
+    private var places: [[UInt8]?] = []
 
-    init(_ store: OverlaidStore<Progress>) throws(VaultError) {
-        self.store = store
-        transaction = try store.environment.makeReader()
+    init(_ source: OverlaySource) throws(VaultError) {
+        self.source = source
+        transaction = try source.environment.makeReader()
         base = NodeStoreReader(transaction)
-        overlay = noOverlay
     }
 
     func refresh() throws(VaultError) {
         // First the overlay, then the file: what the file has gained in between is in this overlay too, and
         // the overlay counts. Unless the file has overtaken it: then once more.
         while true {
-            overlay = store.overlay
+            let found = source.look
             try transaction.refresh()
-            if transaction.sequence == overlay.over { break }
-            if try store.sequence(in: transaction) <= overlay.sequence { break }
+            let isCurrent =
+                if transaction.sequence == found.over { true } else {
+                    try source.sequence(in: transaction) <= found.sequence
+                }
+            guard isCurrent else { continue }
+            overlay = found.overlay
+            sequence = found.sequence
+            if !places.isEmpty { places = [] }
+            return
         }
-        sequence = overlay.sequence
-        for table in places.indices where places[table] != nil { places[table] = nil }
     }
 
     func release() {
         transaction.release()
         sequence = 0
-        overlay = noOverlay
+        overlay = nil
+    }
+
+    /// What is in memory of a table; nil when the data file has all.
+    private func overlay(_ table: StorageTable) -> Overlay? {
+        guard let overlay, !overlay.isEmpty(table) else { return nil }
+        return overlay
     }
 
     func get(
         _ table: StorageTable, _ key: UnsafeRawBufferPointer
     ) throws(VaultError) -> UnsafeRawBufferPointer? {
-        if !overlay.isEmpty(table), let write = overlay.write(table, key) { return write.value }
+        if let overlay, let write = overlay.write(table, key) { return write.value }
         return try base.get(table, key)
     }
 
     func first(_ table: StorageTable, from key: UnsafeRawBufferPointer) throws(VaultError) -> StoredPair? {
-        if overlay.isEmpty(table) { return try base.first(table, from: key) }
-        return remember(table, try merged(table, from: key))
+        guard let overlay = overlay(table) else { return try base.first(table, from: key) }
+        return remember(table, try merged(overlay, table, from: key))
     }
 
     func next(_ table: StorageTable) throws(VaultError) -> StoredPair? {
-        if overlay.isEmpty(table) { return try base.next(table) }
-        guard var key = places[Int(table.rawValue)] else { return nil }
+        guard let overlay = overlay(table) else { return try base.next(table) }
+        guard !places.isEmpty, var key = places[Int(table.rawValue)] else { return nil }
         // No key lies between this one and itself with a zero behind it.
         key.append(0)
-        let found = try withBytes(key) { (key) throws(VaultError) in try merged(table, from: key) }
+        let found = try withBytes(key) { (key) throws(VaultError) in
+            try merged(overlay, table, from: key)
+        }
         return remember(table, found)
     }
 
     func last(_ table: StorageTable, before key: UnsafeRawBufferPointer) throws(VaultError) -> StoredPair? {
-        if overlay.isEmpty(table) { return try base.last(table, before: key) }
+        guard let overlay = overlay(table) else { return try base.last(table, before: key) }
         var place = overlay.lowerBound(table, key) - 1
         var pair = try base.last(table, before: key)
         while true {
@@ -81,7 +95,7 @@ final class OverlaidReader<Progress: AppliedProgress>: StorageReader {
 
     /// The first pair of both whose key is not below `key`.
     private func merged(
-        _ table: StorageTable, from key: UnsafeRawBufferPointer
+        _ overlay: Overlay, _ table: StorageTable, from key: UnsafeRawBufferPointer
     ) throws(VaultError) -> StoredPair? {
         var place = overlay.lowerBound(table, key)
         var pair = try base.first(table, from: key)
@@ -96,13 +110,11 @@ final class OverlaidReader<Progress: AppliedProgress>: StorageReader {
     }
 
     private func remember(_ table: StorageTable, _ pair: StoredPair?) -> StoredPair? {
+        if places.isEmpty { places = StorageTable.allCases.map { _ in nil } }
         places[Int(table.rawValue)] = pair.map { Array($0.key) }
         return pair
     }
 }
-
-/// For readers that hold no view.
-private let noOverlay = Overlay(sequence: 0, over: 0)
 
 /// Lends the bytes of an array to a body that throws.
 func withBytes<Result>(

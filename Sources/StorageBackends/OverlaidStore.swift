@@ -21,7 +21,8 @@ protocol AppliedProgress: Sendable {
 /// gathered to the data file, in one synced transaction with the progress that it belongs to. After a crash
 /// the data file has the state of some moment, and the log applies what came behind it again.
 final class OverlaidStore<Progress: AppliedProgress>: Sendable {
-    let environment: Environment
+    /// For readers.
+    let source: OverlaySource
     private let facts: StateFacts
     private let pauseMicroseconds: UInt32
     private let log: Log
@@ -53,18 +54,15 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
     init(
         _ environment: Environment, facts: StateFacts, pauseMicroseconds: UInt32, log: Log
     ) throws(VaultError) {
-        self.environment = environment
         self.facts = facts
         self.pauseMicroseconds = pauseMicroseconds
         self.log = log
         let reader = try environment.makeReader()
         try reader.refresh()
         let progress = try Self.progress(facts, reader)
-        known = Mutex(
-            Known(
-                progress: progress,
-                overlay: Overlay(sequence: try Self.sequence(facts, reader), over: reader.sequence),
-                durableIndex: progress?.index ?? 0))
+        let overlay = Overlay(sequence: try facts.sequence(in: reader), over: reader.sequence)
+        source = OverlaySource(environment, facts, overlay)
+        known = Mutex(Known(progress: progress, overlay: overlay, durableIndex: progress?.index ?? 0))
         reader.release()
     }
 
@@ -80,6 +78,8 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
             thread = nil
         }
     }
+
+    var environment: Environment { source.environment }
 
     /// What was applied and is not in the data file yet.
     var overlay: Overlay { known.withLock { $0.overlay } }
@@ -98,16 +98,12 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
 
     /// The number of the last batch that is in the data file, as a view of it has it.
     func sequence(in view: ReadTransaction) throws(VaultError) -> UInt64 {
-        try Self.sequence(facts, view)
+        try facts.sequence(in: view)
     }
 
     /// How far the log was applied to the data file, as a view of it has it; nil while there is no state.
     func progress(in view: ReadTransaction) throws(VaultError) -> Progress? {
         try Self.progress(facts, view)
-    }
-
-    private static func sequence(_ facts: StateFacts, _ view: ReadTransaction) throws(VaultError) -> UInt64 {
-        try view.copyFact(facts.sequence).map(decodeNumber) ?? 0
     }
 
     private static func progress(
@@ -168,6 +164,7 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
                 known.isDirty = false
                 known.isFull = false
                 known.overlay = Overlay(sequence: sequence, over: commit)
+                source.show(known.overlay)
             }
         }
     }
@@ -256,6 +253,7 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
             let isPlaced = known.withLock { known in
                 guard known.overlay === before else { return false }
                 known.overlay = after
+                source.show(after)
                 change(&known)
                 return true
             }
@@ -288,6 +286,30 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
     }
 }
 
+/// What the readers of a store share with it.
+final class OverlaySource: Sendable {
+    let environment: Environment
+    private let facts: StateFacts
+    private let shown: Mutex<Overlay>
+
+    init(_ environment: Environment, _ facts: StateFacts, _ overlay: Overlay) {
+        self.environment = environment
+        self.facts = facts
+        shown = Mutex(overlay)
+    }
+
+    /// What was applied and is not in the data file yet (nil when that is nothing), the number of the last
+    /// batch, and the data file's commit that has all that came before.
+    var look: (overlay: Overlay?, sequence: UInt64, over: UInt64) {
+        shown.withLock { ($0.isEmpty ? nil : $0, $0.sequence, $0.over) }
+    }
+
+    func show(_ overlay: Overlay) { shown.withLock { $0 = overlay } }
+
+    /// The number of the last batch that is in the data file, as a view of it has it.
+    func sequence(in view: ReadTransaction) throws(VaultError) -> UInt64 { try facts.sequence(in: view) }
+}
+
 /// The names of a state's facts in the data file.
 struct StateFacts {
     /// The number of the last batch.
@@ -297,6 +319,11 @@ struct StateFacts {
     init(_ backend: String) {
         sequence = "\(backend)/sequence"
         progress = "\(backend)/progress"
+    }
+
+    /// The number of the last batch that is in the data file, as a view of it has it.
+    func sequence(in view: ReadTransaction) throws(VaultError) -> UInt64 {
+        try view.copyFact(sequence).map(decodeNumber) ?? 0
     }
 }
 

@@ -50,10 +50,12 @@ final class Overlay: Sendable {
     let over: UInt64
     /// Bytes of all writes.
     let bytes: Int
+    let isEmpty: Bool
     var count: Int { tables.reduce(0) { $0 + $1.count } }
 
     private init(_ tables: [[Write]], bytes: Int, sequence: UInt64, over: UInt64) {
         self.tables = tables
+        isEmpty = tables.allSatisfy(\.isEmpty)
         self.bytes = bytes
         self.sequence = sequence
         self.over = over

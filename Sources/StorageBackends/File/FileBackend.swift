@@ -124,7 +124,7 @@ package final class FileBackend: StorageBackend {
         return .open(journal)
     }
 
-    package func makeReader() throws(VaultError) -> any StorageReader { try OverlaidReader(store) }
+    package func makeReader() throws(VaultError) -> any StorageReader { try OverlaidReader(store.source) }
 
     package func commit(_ batch: CommitBatch) throws(VaultError) -> UInt64 {
         guard takesCommits else {

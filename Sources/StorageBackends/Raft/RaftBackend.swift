@@ -117,7 +117,7 @@ package final class RaftBackend: StorageBackend {
 
     /// A view of everything that was applied here.
     package func makeReader() throws(VaultError) -> any StorageReader {
-        try OverlaidReader(store.state)
+        try OverlaidReader(store.state.source)
     }
 
     /// Waits until the batch is committed by a quorum and applied here.
