@@ -167,14 +167,19 @@ def ballast(where, leave_bytes):
             pass
 
 
+def server_on(where, binary, base):
+    """A server whose data is on that file system; its log and its configuration stay outside."""
+    config = store.CONFIG.replace("{data}", str(where))
+    server = FaultyServer(binary, Path(base) / "server", "", config=config)
+    server.heal()
+    return server
+
+
 def on_mount(c, binary, base, kind, rounds, seed):
     with mounted(kind, Path(base) / "disk", 20) as where:
         if where is None:
             return
-        # The log and the configuration stay outside.
-        config = store.CONFIG.replace("{data}", str(where))
-        server = FaultyServer(binary, Path(base) / "server", "", config=config)
-        server.heal()
+        server = server_on(where, binary, base)
         try:
             exercise(c, kind, server, lambda: ballast(where, 2 << 20), lambda: (where / "ballast").unlink(), rounds,
                      seed)
@@ -187,9 +192,7 @@ def of_its_own_keys(c, binary, base):
     with mounted("tmpfs", Path(base) / "disk", 16) as where:
         if where is None:
             return
-        config = store.CONFIG.replace("{data}", str(where))
-        server = FaultyServer(binary, Path(base) / "server", "", config=config)
-        server.heal()
+        server = server_on(where, binary, base)
         try:
             server.start()
             client = ready(server)
