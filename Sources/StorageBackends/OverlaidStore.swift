@@ -96,11 +96,6 @@ final class OverlaidStore<Progress: AppliedProgress>: Sendable {
     /// Whether the data file took everything so far.
     var isSound: Bool { known.withLock { $0.failure == nil } }
 
-    /// The number of the last batch that is in the data file, as a view of it has it.
-    func sequence(in view: ReadTransaction) throws(VaultError) -> UInt64 {
-        try facts.sequence(in: view)
-    }
-
     /// How far the log was applied to the data file, as a view of it has it; nil while there is no state.
     func progress(in view: ReadTransaction) throws(VaultError) -> Progress? {
         try Self.progress(facts, view)

@@ -177,7 +177,7 @@ final class RaftStore: RaftStateMachine, Sendable {
         }
         let path = "\(directory)/\(SnapshotPlace.name(random))"
         var sink = try SnapshotSink(
-            path, progress: progress, sequence: try state.sequence(in: reader))
+            path, progress: progress, sequence: try state.source.sequence(in: reader))
         do throws(VaultError) {
             for table in StorageTable.allCases {
                 var pair = try reader.first(Int(table.rawValue), from: emptyBytes)
