@@ -36,6 +36,15 @@ import Testing
         }
     }
 
+    @Test func behindTheTimeStandsADigit() {
+        let random = SeededRandom(seed: 5)
+        for _ in 0..<1_000 {
+            let name = random.timeOrdered(24, Timestamp(seconds: 1_000))
+            #expect(name.utf8.count == 24)
+            #expect(name.dropFirst(TimePrefix.characters).contains { $0.isNumber }, "\(name)")
+        }
+    }
+
     @Test func aTokensPlaceBeginsWithTheTimeThatItCarries() throws {
         let f = TokenFixture()
         _ = try f.root()

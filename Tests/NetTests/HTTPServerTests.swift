@@ -4,7 +4,7 @@ import Testing
 
 @testable import Net
 
-@Suite(.timeLimit(.minutes(1))) struct HTTPServerTests {
+@Suite(.timeLimit(.minutes(10))) struct HTTPServerTests {
     private func get(_ path: String, _ more: String = "") -> String {
         "GET \(path) HTTP/1.1\r\nHost: a\r\n\(more)\r\n"
     }
@@ -218,9 +218,9 @@ import Testing
 
     @Test func slowHeadsAndBodiesAndSilenceEnd() throws {
         var limits = Limits.standard
-        limits.headerTimeoutSeconds = 1
-        limits.readTimeoutSeconds = 1
-        limits.idleTimeoutSeconds = 1
+        limits.headerTimeoutSeconds = 2
+        limits.readTimeoutSeconds = 2
+        limits.idleTimeoutSeconds = 2
         let live = try LiveServer(limits)
         let silent = try live.connect()
         let dripping = try live.connect()
@@ -230,7 +230,7 @@ import Testing
         #expect(idle.answer()?.status == 200)
         dripping.send("GET /")
         body.send("PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
-        for _ in 0..<20 {
+        for _ in 0..<40 {
             dripping.send("a")
             body.send("x")
             usleep(100_000)
@@ -268,7 +268,7 @@ import Testing
         busy.send(get("/park"))
         let responders = live.handler.takeParked(1)
         let server = live.server
-        let stopping = StopThread { server.stop(graceSeconds: 5) }
+        let stopping = StopThread { server.stop(graceSeconds: 60) }
         #expect(idle.isEnded())
         for responder in responders { responder.send(HTTPResponse(status: 200, body: [111, 107])) }
         let answer = busy.answer()
@@ -285,7 +285,7 @@ import Testing
         let responders = live.handler.takeParked(1)
         let fresh = try live.connect()
         let server = live.server
-        let stopping = StopThread { server.stop(graceSeconds: 5) }
+        let stopping = StopThread { server.stop(graceSeconds: 60) }
         while (try? live.connect()) != nil {}
         fresh.send(get("/a"))
         #expect(fresh.answer()?.status == 200)

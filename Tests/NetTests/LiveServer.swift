@@ -3,6 +3,7 @@ import CPosix
 import Foundation
 import Glibc
 import Synchronization
+import TestKit
 
 @testable import Net
 
@@ -54,16 +55,14 @@ final class ScriptedHandler: HTTPHandler {
 
     /// Waits until so many requests are parked, and takes their responders.
     func takeParked(_ count: Int) -> [HTTPResponder] {
-        for _ in 0..<500 {
-            let taken: [HTTPResponder] = parked.withLock { parked in
-                guard parked.count >= count else { return [] }
-                defer { parked = [] }
-                return parked
+        var taken: [HTTPResponder] = []
+        _ = Patience.sees {
+            parked.withLock { parked in
+                if parked.count >= count { swap(&taken, &parked) }
             }
-            if !taken.isEmpty { return taken }
-            usleep(10_000)
+            return !taken.isEmpty
         }
-        return []
+        return taken
     }
 }
 
@@ -108,7 +107,7 @@ final class Client {
         place.sin_family = sa_family_t(AF_INET)
         place.sin_port = UInt16(port).bigEndian
         place.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var timeout = timeval(tv_sec: 10, tv_usec: 0)
+        var timeout = timeval(tv_sec: Patience.seconds, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         let code = withUnsafePointer(to: &place) {

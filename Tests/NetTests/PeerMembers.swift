@@ -4,6 +4,7 @@ import Crypto
 import Foundation
 import Glibc
 import Synchronization
+import TestKit
 import Testing
 
 @testable import Net
@@ -67,13 +68,9 @@ final class PeerDiary: Sendable {
         func closed(_ reason: String) { diary.state.withLock { $0.endings.append(reason) } }
     }
 
-    /// Waits until something holds; fails the test after ten seconds.
+    /// Waits until something holds.
     func wait(_ what: String, until isTrue: (State) -> Bool) {
-        for _ in 0..<2_000 {
-            if state.withLock({ isTrue($0) }) { return }
-            usleep(5_000)
-        }
-        Issue.record("did not happen within ten seconds: \(what)")
+        #expect(Patience.sees { state.withLock { isTrue($0) } }, "never came: \(what)")
     }
 }
 
@@ -112,7 +109,7 @@ final class RawPeer {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         let code = place.withPointer { connect(descriptor, $0, $1) }
         try #require(code == 0)
-        var span = timeval(tv_sec: 5, tv_usec: 0)
+        var span = timeval(tv_sec: Patience.seconds, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &span, socklen_t(MemoryLayout<timeval>.size))
     }
 
@@ -133,7 +130,7 @@ final class RawPeer {
         }
     }
 
-    /// True when the other end closes the connection within five seconds.
+    /// True when the other end closes the connection.
     func isClosed() -> Bool {
         var byte = [UInt8](repeating: 0, count: 4_096)
         while true {

@@ -73,7 +73,7 @@ import Testing
     func anythingElseIsAbsent(_ text: String) { #expect(parse(Array(text.utf8)) == .absent) }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ProxyProtocolTests {
+@Suite(.timeLimit(.minutes(10))) struct ProxyProtocolTests {
     private func live(
         _ behavior: ProxyProtocolRules.Behavior, _ networks: [String] = [], tls: TLSConfiguration? = nil
     ) throws -> LiveServer {
@@ -163,7 +163,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ListenerLimitTests {
+@Suite(.timeLimit(.minutes(10))) struct ListenerLimitTests {
     @Test func eachListenerHasItsOwnLimits() throws {
         var small = Limits.standard
         small.bodyBytes = 10

@@ -1,25 +1,17 @@
 import Base
 import Glibc
 import Synchronization
+import TestKit
 import Testing
 
 @testable import Net
 
 /// Answers that come bit by bit.
-@Suite(.timeLimit(.minutes(1))) struct StreamingTests {
+@Suite(.timeLimit(.minutes(10))) struct StreamingTests {
     private static let request = "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"
 
-    /// Waits for what happens on another thread.
-    private func eventually(_ condition: () -> Bool) -> Bool {
-        for _ in 0..<500 {
-            if condition() { return true }
-            usleep(10_000)
-        }
-        return false
-    }
-
     private func stream(_ live: LiveServer) throws -> HTTPStream {
-        #expect(eventually { !live.handler.streams.withLock { $0.isEmpty } })
+        #expect(Patience.sees { !live.handler.streams.withLock { $0.isEmpty } })
         return try #require(live.handler.streams.withLock { $0.popLast() })
     }
 
@@ -99,7 +91,7 @@ import Testing
         #expect(client.answer()?.status == 200)
         #expect(stream.isOpen)
         client.close()
-        #expect(eventually { !stream.isOpen })
+        #expect(Patience.sees { !stream.isOpen })
         withExtendedLifetime(live) {}
     }
 

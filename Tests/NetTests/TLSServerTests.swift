@@ -57,7 +57,7 @@ struct TestCertificates {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct TLSServerTests {
+@Suite(.timeLimit(.minutes(10))) struct TLSServerTests {
     private let request = "PUT /peer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab"
 
     @Test(arguments: ["-tls1_2", "-tls1_3"]) func bothVersionsServe(_ version: String) throws {

@@ -2,6 +2,7 @@ import Base
 import Consensus
 import Net
 import Synchronization
+import TestKit
 import Testing
 
 @testable import Server
@@ -77,34 +78,31 @@ import Testing
         let all = Mutex<[PeerGuest]>([])
     }
 
-    private func wait(_ what: String, _ condition: () -> Bool) async {
-        for _ in 0..<1_000 {
-            if condition() { return }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        Issue.record("\(what): not within ten seconds")
+    private func wait(_ what: String, _ condition: () -> Bool) async throws {
+        let came = try await Patience.awaits(condition)
+        #expect(came, "never came: \(what)")
     }
 
     @Test func itsConnectionsEndAndItIsToldWhy() async throws {
         let pair = try Pair()
         let raft = pair.dial(ClusterTransport.protocolName)
-        await wait("a connection") { pair.transport.isConnected(to: pair.other.raftID) }
+        try await wait("a connection") { pair.transport.isConnected(to: pair.other.raftID) }
         _ = pair.dial(ClusterForwarder.protocolName)
-        await wait("a way for requests") { pair.guests.count == 1 }
+        try await wait("a way for requests") { pair.guests.count == 1 }
         let guest = try #require(pair.guests.first)
         #expect(!guest.hasLeft)
         pair.transport.updatePeers([pair.own], removed: [pair.other.raftID])
         #expect(guest.hasLeft, "its requests are refused from now on")
-        await wait("the end of consensus") { raft.isClosed.withLock { $0 } }
+        try await wait("the end of consensus") { raft.isClosed.withLock { $0 } }
         #expect(raft.frames.withLock { $0.isEmpty })
         let again = pair.dial(ClusterTransport.protocolName)
-        await wait("a farewell") { again.frames.withLock { $0 } == [RaftNode.farewell] }
+        try await wait("a farewell") { again.frames.withLock { $0 } == [RaftNode.farewell] }
         #expect(!pair.transport.isConnected(to: pair.other.raftID))
         // Its last answers were on their way; then that connection ends, too.
         #expect(guest.link.isOpen)
         for _ in 0..<20 { pair.transport.endLeaving() }
-        await wait("the end of requests") { !guest.link.isOpen }
-        await wait("the end behind the farewell") { again.isClosed.withLock { $0 } }
+        try await wait("the end of requests") { !guest.link.isOpen }
+        try await wait("the end behind the farewell") { again.isClosed.withLock { $0 } }
     }
 
     @Test(arguments: [ClusterForwarder.protocolName, SnapshotSending.protocolName])
@@ -112,18 +110,18 @@ import Testing
         let pair = try Pair()
         pair.transport.updatePeers([pair.own], removed: [pair.other.raftID])
         let diary = pair.dial(name)
-        await wait("a refusal") { diary.isClosed.withLock { $0 } }
+        try await wait("a refusal") { diary.isClosed.withLock { $0 } }
         #expect(pair.guests.isEmpty && diary.frames.withLock { $0.isEmpty })
     }
 
     @Test func whoWasRemovedItselfTalksToNobody() async throws {
         let pair = try Pair()
         let before = pair.dial(ClusterTransport.protocolName)
-        await wait("a connection") { pair.transport.isConnected(to: pair.other.raftID) }
+        try await wait("a connection") { pair.transport.isConnected(to: pair.other.raftID) }
         pair.transport.updatePeers([pair.own, pair.other], removed: [pair.own.raftID])
-        await wait("its end") { before.isClosed.withLock { $0 } }
+        try await wait("its end") { before.isClosed.withLock { $0 } }
         let again = pair.dial(ClusterTransport.protocolName)
-        await wait("a refusal") { again.isClosed.withLock { $0 } }
+        try await wait("a refusal") { again.isClosed.withLock { $0 } }
         #expect(pair.transport.member(pair.other.raftID) == nil)
     }
 }

@@ -148,11 +148,8 @@ final class WireTransport: RaftTransport {
         }
 
         func wait(_ what: String, _ condition: () -> Bool) throws {
-            for _ in 0..<1_000 {
-                if condition() { return }
-                usleep(10_000)
-            }
-            Issue.record("\(what): not within ten seconds")
+            if Patience.sees(condition) { return }
+            Issue.record("never came: \(what)")
             throw Violation()
         }
         struct Violation: Error {}

@@ -22,12 +22,9 @@ import Testing
 
     private static let away = VaultError.unavailable("the KMS is away", retryAfterSeconds: 0)
 
-    static func wait(_ what: String, seconds: Int = 20, _ isDone: () -> Bool) async throws {
-        for _ in 0..<seconds * 100 {
-            if isDone() { return }
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        Issue.record("\(what) did not come about")
+    static func wait(_ what: String, _ condition: () -> Bool) async throws {
+        let came = try await Patience.awaits(condition)
+        #expect(came, "never came: \(what)")
     }
 
     // MARK: Initialising

@@ -335,11 +335,8 @@ final class SealedNodes {
     }
 
     func wait(_ what: String, _ condition: () throws -> Bool) async throws {
-        for _ in 0..<2_000 {
-            if try condition() { return }
-            try await Task.sleep(for: .milliseconds(5))
-        }
-        Issue.record("never came: \(what)")
+        let came = try await Patience.awaits(condition)
+        #expect(came, "never came: \(what)")
     }
 
     func stop() {

@@ -72,10 +72,7 @@ final class ClusterServers: Sendable {
 
     /// Waits for a condition that must come to hold.
     func wait(_ what: String, _ condition: @Sendable () throws -> Bool) async throws {
-        for _ in 0..<2_000 {
-            if try condition() { return }
-            try await Task.sleep(for: .milliseconds(5))
-        }
-        Issue.record("never came: \(what)")
+        let came = try await Patience.awaits(condition)
+        #expect(came, "never came: \(what)")
     }
 }

@@ -115,17 +115,10 @@ final class LeaseServer: Sendable {
         return try active.transactions.runBlocking { tx throws(VaultError) in try tx.scan(prefix) }
     }
 
-    /// Waits for what the background work will bring about. The limit only ends a test that hangs: beside all
-    /// the others, on few processors, a task may wait for minutes.
-    func eventually(
-        _ what: String, within limit: Duration = .seconds(600), _ condition: () async throws -> Bool
-    ) async throws {
-        let end = ContinuousClock.now + limit
-        while ContinuousClock.now < end {
-            if try await condition() { return }
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        Issue.record("never came: \(what)")
+    /// Waits for what the background work will bring about.
+    func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
+        let came = try await Patience.awaits(condition)
+        #expect(came, "never came: \(what)")
     }
 }
 
