@@ -67,7 +67,7 @@ final class OverlaidReader: StorageReader {
         guard !places.isEmpty, var key = places[Int(table.rawValue)] else { return nil }
         // No key lies between this one and itself with a zero behind it.
         key.append(0)
-        let found = try withBytes(key) { (key) throws(VaultError) in
+        let found = try key.span.bytes.withUnsafeBytes { (key) throws(VaultError) in
             try merged(overlay, table, from: key)
         }
         return remember(table, found)
@@ -114,16 +114,4 @@ final class OverlaidReader: StorageReader {
         places[Int(table.rawValue)] = pair.map { Array($0.key) }
         return pair
     }
-}
-
-/// Lends the bytes of an array to a body that throws.
-func withBytes<Result>(
-    _ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) throws(VaultError) -> Result
-) throws(VaultError) -> Result {
-    var outcome: Swift.Result<Result, VaultError>?
-    bytes.withUnsafeBytes { buffer in
-        do throws(VaultError) { outcome = .success(try body(buffer)) } catch { outcome = .failure(error) }
-    }
-    guard let outcome else { throw .internal("no bytes") }
-    return try outcome.get()
 }

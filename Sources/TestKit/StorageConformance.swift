@@ -389,12 +389,16 @@ extension StorageConformance {
 extension StorageReader {
     /// A copy of the value at a key.
     package func copy(_ table: StorageTable, _ key: [UInt8]) throws(VaultError) -> [UInt8]? {
-        try withBytes(key) { (key) throws(VaultError) in try get(table, key).map { Array($0) } }
+        try key.span.bytes.withUnsafeBytes { (key) throws(VaultError) in
+            try get(table, key).map { Array($0) }
+        }
     }
 
     /// The key of the first pair that is not below `key`.
     package func firstKey(_ table: StorageTable, _ key: [UInt8]) throws(VaultError) -> [UInt8]? {
-        try withBytes(key) { (key) throws(VaultError) in try first(table, from: key).map { Array($0.key) } }
+        try key.span.bytes.withUnsafeBytes { (key) throws(VaultError) in
+            try first(table, from: key).map { Array($0.key) }
+        }
     }
 
     package func nextKey(_ table: StorageTable) throws(VaultError) -> [UInt8]? {
@@ -403,7 +407,9 @@ extension StorageReader {
 
     /// The key of the last pair below `key`.
     package func lastKey(_ table: StorageTable, _ key: [UInt8]) throws(VaultError) -> [UInt8]? {
-        try withBytes(key) { (key) throws(VaultError) in try last(table, before: key).map { Array($0.key) } }
+        try key.span.bytes.withUnsafeBytes { (key) throws(VaultError) in
+            try last(table, before: key).map { Array($0.key) }
+        }
     }
 
     /// Every key of a table.
@@ -415,16 +421,5 @@ extension StorageReader {
             key = try nextKey(table)
         }
         return keys
-    }
-
-    private func withBytes<Result>(
-        _ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) throws(VaultError) -> Result
-    ) throws(VaultError) -> Result {
-        var outcome: Swift.Result<Result, VaultError>?
-        bytes.withUnsafeBytes { buffer in
-            do throws(VaultError) { outcome = .success(try body(buffer)) } catch { outcome = .failure(error) }
-        }
-        guard let outcome else { throw .internal("no bytes") }
-        return try outcome.get()
     }
 }

@@ -6,19 +6,6 @@ import Testing
 @testable import Net
 @testable import Server
 
-/// A request as the network layer makes it.
-func request(_ text: String, from address: String = "10.0.0.9") throws -> HTTPRequest {
-    let bytes = Array((text.replacing("\n", with: "\r\n") + "\r\n\r\n").utf8)
-    let parser = HTTPHeadParser(limits: .standard)
-    return try bytes.withUnsafeBufferPointer { buffer in
-        guard case .complete(let count) = parser.parse(buffer), let start = buffer.baseAddress else {
-            throw VaultError.internal("a bad head in a test")
-        }
-        return HTTPRequest(
-            parser, start, headBytes: count, peer: HTTPPeer(address: address, port: 77, isTLS: false))
-    }
-}
-
 @Suite struct ForwardedForTests {
     private func client(
         _ headers: String, from address: String = "10.0.0.9",

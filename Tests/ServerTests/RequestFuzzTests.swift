@@ -34,17 +34,7 @@ import Testing
         let parser = HTTPHeadParser(limits: .standard)
         var passed = 0
         for input in fuzz {
-            defer { parser.reset() }
-            let request: HTTPRequest? = input.bytes.withUnsafeBufferPointer { bytes in
-                guard case .complete(let count) = parser.parse(bytes), let start = bytes.baseAddress else {
-                    return nil
-                }
-                let peer = HTTPPeer(address: "10.0.0.1", port: 1, isTLS: false)
-                var request = HTTPRequest(parser, start, headBytes: count, peer: peer)
-                request.body = Array(bytes[count...])
-                return request
-            }
-            guard let request else { continue }
+            guard let request = parser.request(in: input.bytes) else { continue }
             _ = (RequestDecoder.token(request)?.count, RequestDecoder.headers(request, ["host"]).count)
             do throws(RequestRefusal) {
                 let logical = try RequestDecoder.decode(

@@ -28,15 +28,8 @@ import Testing
         let refusals = [301, 304, 307, 400, 404, 405]
         let parser = HTTPHeadParser(limits: .standard)
         for input in fuzz {
-            defer { parser.reset() }
-            let request: HTTPRequest? = input.bytes.withUnsafeBufferPointer { bytes in
-                guard case .complete(let count) = parser.parse(bytes), let start = bytes.baseAddress else {
-                    return nil
-                }
-                let peer = HTTPPeer(address: "10.0.0.1", port: 1, isTLS: false)
-                return HTTPRequest(parser, start, headBytes: count, peer: peer)
-            }
-            guard let request, let answer = ui.answer(request, rules) else { continue }
+            guard let request = parser.request(in: input.bytes), let answer = ui.answer(request, rules)
+            else { continue }
             let isPage = answer.status == 200 && contents.contains(answer.body)
             if !isPage && !refusals.contains(answer.status) {
                 Issue.record("status \(answer.status): \(input)")

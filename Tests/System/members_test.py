@@ -233,7 +233,9 @@ def snapshots(checks, c):
     api.must("PUT", "kv/later", {"v": "later"})
     with open(os.path.join(c.base, "s1"), "rb") as f:
         whole = f.read()
-    for name, bad in (("cut", whole[:-100]), ("damaged", whole[:len(whole) // 2] + b"x" + whole[len(whole) // 2 + 1:])):
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    for name, bad in (("cut", whole[:-100]), ("damaged", bytes(damaged))):
         with open(os.path.join(c.base, name), "wb") as f:
             f.write(bad)
         checks.equal(f"{name}: refused here", command(c, "operator", "raft", "snapshot", "restore", name).returncode, 2)

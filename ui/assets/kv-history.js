@@ -15,19 +15,22 @@ async function versionsOf(mount, path) {
   return {current: data.current_version, list: list.sort((a, b) => b.number - a.number)};
 }
 
-function head(mount, path, title) {
-  return [crumbs(trail(mount, path, title)), h('h1', {}, `${path}: ${title.toLowerCase()}`), secretTabs(mount, path)];
+/** A screen about all versions of one secret. `body` gives what stands below its head. */
+function versionsScreen(title, body) {
+  return async ({params, query}) => {
+    const mount = await mountAt(params.mount);
+    const {path} = params;
+    const top = [crumbs(trail(mount, path, title)), h('h1', {}, `${path}: ${title.toLowerCase()}`),
+      secretTabs(mount, path)];
+    const found = await api.settled(versionsOf(mount, path));
+    if (found.error) return [top, alertBox(found.error)];
+    return [top, await body({mount, path, query, ...found.value})];
+  };
 }
 
-export async function historyScreen({params}) {
-  const mount = await mountAt(params.mount);
-  const path = params.path;
-  const top = head(mount, path, 'Version history');
-  const found = await api.settled(versionsOf(mount, path));
-  if (found.error) return [top, alertBox(found.error)];
-  const {current, list} = found.value;
+export const historyScreen = versionsScreen('Version history', ({mount, path, current, list}) => {
   const trouble = h('div', {role: 'alert'});
-  return [top, trouble, table('Versions', ['Version', 'State', 'Created', 'Actions'], list.map((one) => [
+  return [trouble, table('Versions', ['Version', 'State', 'Created', 'Actions'], list.map((one) => [
     h('a', {href: places.show(mount, path, one.number)}, `Version ${one.number}`),
     fate(one) || (one.number === current ? 'newest' : ''),
     time(one.created_time),
@@ -35,7 +38,7 @@ export async function historyScreen({params}) {
       one.number !== current && !fate(one) && h('a', {class: 'button small',
         href: places.compare(mount, path, one.number, current)}, 'Compare with newest')),
   ]))];
-}
+});
 
 function actions(mount, path, version, trouble) {
   const state = fate(version);
@@ -60,13 +63,7 @@ function actions(mount, path, version, trouble) {
   ];
 }
 
-export async function compareScreen({params, query}) {
-  const mount = await mountAt(params.mount);
-  const path = params.path;
-  const top = head(mount, path, 'Compare');
-  const found = await api.settled(versionsOf(mount, path));
-  if (found.error) return [top, alertBox(found.error)];
-  const {current, list} = found.value;
+export const compareScreen = versionsScreen('Compare', async ({mount, path, query, current, list}) => {
   const known = (text) => list.some((one) => one.number === Number(text)) ? Number(text) : null;
   const older = list.find((one) => one.number !== current);
   const [a, b] = [known(query.get('a')) ?? (older ? older.number : current), known(query.get('b')) ?? current];
@@ -76,11 +73,11 @@ export async function compareScreen({params, query}) {
     box.input.addEventListener('change', () => go(at(Number(box.value)), {replace: true}));
     return box;
   };
-  return [top, h('div', {class: 'pair'},
+  return [h('div', {class: 'pair'},
     pick('Left', a, (chosen) => places.compare(mount, path, chosen, b)),
     pick('Right', b, (chosen) => places.compare(mount, path, a, chosen))),
   await difference(mount, path, a, b)];
-}
+});
 
 async function difference(mount, path, a, b) {
   const [left, right] = await Promise.all([a, b].map((one) => api.settled(readSecret(mount, path, one))));
