@@ -2,7 +2,8 @@ internal import Glibc
 
 /// How tests wait for what other threads bring about.
 package enum Patience {
-    /// It only ends a test that hangs: beside all the others, on few processors, a thread waits for minutes.
+    /// The longest wait. It only ends a test that hangs: beside all the others, on few processors, a thread
+    /// may wait for minutes.
     package static let seconds = 600
     private static let pause = 5
 

@@ -6,7 +6,7 @@
 import argparse, http.client, json, os, resource, signal, socket, subprocess, sys, threading, time
 from pathlib import Path
 
-from support import Checks, Client, FILE_CONFIG, Refused, Server, Unknown, free_port, log_of, ready, server, workdir
+from support import Checks, Client, FILE_CONFIG, Refused, Server, Unknown, free_port, log_of, ready, server, until, workdir
 
 
 def records(path):
@@ -19,15 +19,6 @@ def records(path):
 
 def enable(client, path, log, **options):
     client.must("PUT", f"sys/audit/{path}", {"type": "file", "options": {"file_path": str(log), **options}})
-
-
-def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def rotation(c, binary, base):
@@ -254,7 +245,7 @@ def hostile_text(c, binary, base):
         forged = '%22%7D%0A%7B%22type%22:%22forged%22%7D'
         for method, path, body in [
             ("GET", "kv/" + forged, None), ("GET", "kv/%0d%0aforged", None), ("GET", "kv/%E2%80%A8forged", None),
-            ("POST", "kv/a", {f"n\n{{\"type\":\"forged\"}}": secret, "d": [{"x": [secret]}], "e": "\n\"\\"}),
+            ("POST", "kv/a", {"n\n{\"type\":\"forged\"}": secret, "d": [{"x": [secret]}], "e": "\n\"\\"}),
             ("POST", "auth/userpass/login/" + forged, {"password": secret}),
             ("POST", "auth/userpass/login/x", {"password": {"no": [secret]}}),
             ("POST", "sys/mounts/x", {"type": secret, "config": secret}),

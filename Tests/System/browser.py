@@ -1,7 +1,8 @@
 """A real browser, driven as a person would drive it: it is clicked and typed into. Chromium speaks its DevTools
 protocol over two pipes (--remote-debugging-pipe), so that neither a port nor a library is needed.
 """
-import itertools, json, os, queue, shutil, subprocess, sys, threading, time
+import itertools, json, os, queue, shutil, subprocess, sys, threading
+from support import until
 
 # Puts the pipes where Chromium looks for them: 3 to hear, 4 to speak.
 STARTER = """
@@ -164,16 +165,11 @@ class Page:
         self.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False}, timeout=60)
         return "".join(self.snapshot)
 
-    def wait(self, script, what, seconds=15):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if got := self.run(f"((v) => v instanceof Node ? true : v)({script})"):
-                    return got
-            except Gone:                              # between two pages
-                pass
-            time.sleep(0.02)
-        raise Gone(f"never came: {what}; the page says: {self.text()[:600]}")
+    def wait(self, script, what):
+        got = until(lambda: self.run(f"((v) => v instanceof Node ? true : v)({script})"), past=Gone)  # between two pages
+        if not got:
+            raise Gone(f"never came: {what}; the page says: {self.text()[:600]}")
+        return got
 
     def go(self, address):
         self.send("Page.navigate", {"url": address})
@@ -182,8 +178,8 @@ class Page:
     def text(self):
         return self.run("document.body ? document.body.innerText : ''")
 
-    def sees(self, text, seconds=15):
-        return bool(self.wait(f"document.body && document.body.innerText.includes({json.dumps(text)})", text, seconds))
+    def sees(self, text):
+        return bool(self.wait(f"document.body && document.body.innerText.includes({json.dumps(text)})", text))
 
     def heading(self, text):
         """Waits for the screen that has this heading."""

@@ -5,7 +5,7 @@ nodes are restarted one after the other.
   Tests/System/cluster_test.py --bin .build/release/holdfast
 """
 import argparse, base64, os, random, signal, sys, threading, time
-from support import Checks, Client, Refused, Server, Unknown, free_port, workdir
+from support import Checks, Client, Refused, Server, Unknown, free_port, wait, workdir
 from vclient import RAFT_CONFIG, mount
 
 
@@ -30,24 +30,12 @@ class Cluster:
             Client(node.port, timeout=20).must(
                 "POST", "sys/storage/raft/join", {"leader_api_addr": f"http://127.0.0.1:{first.port}"})
             node.unseal(self.keys)
-        self.wait(self.has_three_voters, "three voters", 60)
+        wait(self.has_three_voters, "three voters")
         mount(self.client(0), "kv", "kv", {"version": "2"})
 
     def has_three_voters(self):
         status, out = self.client(0).call("GET", "sys/storage/raft/configuration")
         return status == 200 and sum(s["voter"] for s in out["data"]["config"]["servers"]) == 3
-
-    @staticmethod
-    def wait(condition, what, seconds=20):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if condition():
-                    return
-            except (Refused, Unknown):
-                pass
-            time.sleep(0.05)
-        raise RuntimeError(f"never came: {what}")
 
     def health(self, i):
         return Client(self.nodes[i].port, timeout=2).call("GET", "sys/health")[0]
@@ -141,7 +129,7 @@ def of_this_node(checks, c):
     checks.equal("a standby seals itself", c.client(2).call("PUT", "sys/seal")[0], 204)
     checks.equal("and only itself", (c.health(0), c.health(2)), (200, 503))
     c.nodes[2].unseal(c.keys)
-    c.wait(lambda: c.health(2) == 429, "the standby is back")
+    wait(lambda: c.health(2) == 429, "the standby is back")
 
 
 def keys_follow(checks, c):
@@ -159,7 +147,7 @@ def step_down(checks, c):
     took = time.monotonic() - t
     checks.equal("the next write, through the old node", status, 200)
     print(f"step-down to the next write: {took:.2f} s", flush=True)
-    c.wait(c.settled, "one active node")
+    wait(c.settled, "one active node")
     checks.that("another node is active", c.active() != before)
 
 
@@ -214,8 +202,8 @@ def rolling_restart(checks, c):
         time.sleep(0.3)
         c.nodes[i].start()
         c.nodes[i].unseal(c.keys)
-        c.wait(lambda: c.health(i) in (200, 429), f"node {i} is back")
-        c.wait(c.settled, "one active node")
+        wait(lambda: c.health(i) in (200, 429), f"node {i} is back")
+        wait(c.settled, "one active node")
         time.sleep(0.5)
     for load in loads:
         load.ending = True
@@ -243,8 +231,8 @@ def cut_off(checks, c):
     checks.that("no node says it is active", c.health(left) != 200)
     for i in set(range(3)) - {left}:
         c.nodes[i].send(signal.SIGCONT)
-    c.wait(c.settled, "one active node")
-    c.wait(lambda: c.client(left).call("POST", "kv/data/k0", {"data": {}})[0] == 200, "a write")
+    wait(c.settled, "one active node")
+    wait(lambda: c.client(left).call("POST", "kv/data/k0", {"data": {}})[0] == 200, "a write")
 
 
 def main():

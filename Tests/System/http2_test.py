@@ -3,7 +3,7 @@
 
   Tests/System/http2_test.py --bin .build/release/holdfast
 """
-import argparse, json, os, socket, ssl, struct, subprocess, sys, threading, time
+import argparse, json, os, socket, ssl, struct, subprocess, sys, time
 from pathlib import Path
 
 from support import Checks, certificate, free_port, ready, server, workdir

@@ -4,8 +4,8 @@ its doors, snapshots out and in.
 
   Tests/System/members_test.py --bin .build/release/holdfast
 """
-import argparse, json, os, shutil, signal, socket, ssl, subprocess, sys, time
-from support import certificate, Checks, Client, Refused, Server, Unknown, free_port, log_of, workdir
+import argparse, json, os, shutil, socket, ssl, subprocess, sys, time
+from support import certificate, Checks, Client, Refused, Server, Unknown, free_port, log_of, wait, workdir
 from vclient import RAFT_CONFIG, mount
 
 
@@ -61,18 +61,6 @@ class Cluster:
     def stop(self):
         for node in self.nodes.values():
             node.kill9()
-
-
-def wait(condition, what, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return
-        except (Refused, Unknown, RuntimeError, KeyError):
-            pass
-        time.sleep(0.05)
-    raise RuntimeError(f"never came: {what}")
 
 
 def joining(checks, c):
@@ -193,7 +181,7 @@ def lost_disk(checks, c):
     node.start()
     checks.equal("an empty node under its old name", c.join("d", c.leader())[0], 200)
     c.unseal("d")
-    wait(lambda: c.health("d") == 429, "it is a standby again", 30)
+    wait(lambda: c.health("d") == 429, "it is a standby again")
     checks.equal("with all data", c.api("d").must("GET", "kv/z")["data"]["v"], "2")
     impostor = c.node("e")
     with open(impostor.fields["config"]) as f:
@@ -273,7 +261,7 @@ def schedule(checks, c):
                  {"path_prefix": folder, "interval": "1m", "storage_type": "aws-s3"}):
         checks.equal(f"no schedule: {body}", api.call("POST", path, body)[0], 400)
     api.must("POST", path, {"path_prefix": folder, "interval": "1m", "retain": 2, "file_prefix": "p"})
-    wait(lambda: os.listdir(folder), "a snapshot by itself", 20)
+    wait(lambda: os.listdir(folder), "a snapshot by itself")
     status = api.must("GET", "sys/storage/raft/snapshot-auto/status/often")["data"]
     wait(lambda: api.must("GET", "sys/storage/raft/snapshot-auto/status/often")["data"]["last_snapshot_end"], "its end")
     name = os.listdir(folder)[0]
@@ -426,7 +414,7 @@ def without_a_person(checks, c):
             mount(new.api("p"), "kv", "kv")
             new.api("q").must("PUT", "kv/x", {"v": "1"})
             new.nodes["p"].kill9()
-            wait(lambda: new.leader() in ("q", "r"), "another is active", 5)
+            wait(lambda: new.leader() in ("q", "r"), "another is active")
             new.nodes["p"].start()
             wait(lambda: new.health("p") == 429, "p comes back by itself")
             checks.equal("with all data", new.api("p").must("GET", "kv/x")["data"]["v"], "1")

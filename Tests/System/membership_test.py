@@ -9,9 +9,9 @@ at least 99 % of the requests are answered within 2.5 seconds of when they were 
 nothing, and that those who stay agree.
 """
 import argparse, json, os, random, shutil, sys, time
-from support import Checks, Client, Refused, Unknown, log_of, workdir
+from support import Checks, Client, Refused, Unknown, log_of, wait, workdir
 from ha_test import INF, MOUNT, Epoch, self_test
-from members_test import Cluster, command, wait
+from members_test import Cluster, command
 from vclient import mount, spawn
 
 THREADS, RATE = 4, 100     # requests a second, of all threads together
@@ -201,7 +201,7 @@ def shrink(checks, c, load, outsiders):
         checks.equal(f"the {place} {victim} is removed", (ran.returncode, ran.stderr), (0, ""))
         members_are(checks, c, load, f"without the {place} {victim}")
         began = time.monotonic()
-        wait(lambda: c.health(victim) == 530, f"{victim} knows that it is out", 5)
+        wait(lambda: c.health(victim) == 530, f"{victim} knows that it is out")
         print(f"{victim}, removed, knew it {time.monotonic() - began:.2f} s later", flush=True)
         says_why(checks, c, victim)
         time.sleep(1)
@@ -233,7 +233,7 @@ def come_back(checks, c, load, outsiders):
         outsider = Outsider(load, name)
         time.sleep(1)
         outsider.close(checks)
-        wait(lambda: c.health(name) == 530, f"{name}, started again, knows that it is no member", 5)
+        wait(lambda: c.health(name) == 530, f"{name}, started again, knows that it is no member")
         checks.that(f"{name}, started again, says what to do", "empty its data directory" in log_of(node))
         node.kill9()
         empty(node)
@@ -253,7 +253,7 @@ def lost_disk(checks, c, load, name):
     c.nodes[name].kill9()
     empty(c.nodes[name])
     enter(checks, c, name)
-    wait(lambda: c.health(name) == 429, f"{name} stands by again", 30)
+    wait(lambda: c.health(name) == 429, f"{name} stands by again")
     checks.equal(f"{name} is there once", peers(c)[0], {**{n: True for n in load.names}, name: False})
     status = c.api(name).call("GET", f"{MOUNT}/data/{load.keys[0]}")[0]
     checks.equal(f"{name} has the data again", status, 200)

@@ -3,7 +3,7 @@
 
   Tests/System/metrics_test.py --bin .build/release/holdfast
 """
-import argparse, http.client, json, re, socket, sys, time
+import argparse, http.client, json, re, socket, sys
 from pathlib import Path
 
 from support import Checks, free_port, ready, server, workdir

@@ -4,9 +4,9 @@ three and with five processes.
 
   Tests/System/rebuild_test.py --bin .build/release/holdfast
 """
-import argparse, glob, json, os, subprocess, sys, time
-from support import Checks, Client, Refused, Unknown, log_of, workdir
-from members_test import Cluster, command, wait
+import argparse, glob, json, os, subprocess, sys
+from support import Checks, Client, log_of, wait, workdir
+from members_test import Cluster, command
 from vclient import mount
 
 KEYS = 60
@@ -117,8 +117,8 @@ def rebuilt(checks, c, kind, seal):
                 and {"data.mdb", "raft"} <= set(os.listdir(aside[0])), aside)
     node.start()
     open_seal(c, victim)
-    wait(lambda: c.health(victim) == 429, f"{what}: {victim} is a standby", 40)
-    wait(lambda: c.members() == {n: True for n in "abc"}, f"{what}: {victim} votes", 40)
+    wait(lambda: c.health(victim) == 429, f"{what}: {victim} is a standby")
+    wait(lambda: c.members() == {n: True for n in "abc"}, f"{what}: {victim} votes")
     for prefix, count in (("x", KEYS), (f"{kind}-away", 20)):
         checks.equal(f"{what}: nothing of {prefix} is lost on {victim}", lost(c, victim, prefix, count), [])
     other = next(n for n in "abc" if n not in (victim, c.leader()))

@@ -4,7 +4,7 @@ import json, random, re, threading, time
 
 import seal_kinds
 from seal_node import Node
-from support import Client, Refused, Unknown
+from support import Client, Refused, Unknown, wait
 
 OLD = "goes on until it is restarted"
 
@@ -54,27 +54,15 @@ class Trio:
             node.client.must("POST", "sys/storage/raft/join", {"leader_api_addr": first.address})
             if not automatic:
                 self.unseal(node)
-            if not node.unsealed(40):
+            if not node.unsealed():
                 raise RuntimeError(f"{node.node} did not join: {node.status()}")
-        self.wait(self.has_three_voters, "three voters", 60)
+        wait(self.has_three_voters, "three voters")
         self.nodes[0].client.must("POST", "sys/mounts/kv", {"type": "kv"})
         return self
 
     def has_three_voters(self):
         status, out = self.nodes[0].client.call("GET", "sys/storage/raft/configuration")
         return status == 200 and sum(s["voter"] for s in out["data"]["config"]["servers"]) == 3
-
-    @staticmethod
-    def wait(condition, what, seconds=30):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if found := condition():
-                    return found
-            except (Refused, Unknown, KeyError):
-                pass
-            time.sleep(0.05)
-        raise RuntimeError(f"never came: {what}")
 
     def unseal(self, node, *flags):
         """Two holders come by. Gives what the last one saw."""
@@ -87,7 +75,7 @@ class Trio:
         def look():
             return next((n for n in among or self.nodes if n.proc and n.proc.poll() is None
                          and n.client.call("GET", "sys/health")[0] == 200), None)
-        return self.wait(look, "an active node")
+        return wait(look, "an active node")
 
     def standbys(self):
         active = self.active()
@@ -97,7 +85,7 @@ class Trio:
         """Another node becomes active."""
         before = self.active()
         # The standbys may have been started a moment ago, and have yet to find the active node.
-        self.wait(lambda: before.cli("operator", "step-down", token=self.root).returncode == 0, "stepping down", 20)
+        wait(lambda: before.cli("operator", "step-down", token=self.root).returncode == 0, "stepping down")
         return self.active([n for n in self.nodes if n is not before])
 
     def settle(self, *stanzas):
@@ -107,7 +95,7 @@ class Trio:
             node.restart(*stanzas)
             if not node.status()["recovery_seal"]:
                 self.unseal(node)
-            if not node.unsealed(40):
+            if not node.unsealed():
                 raise RuntimeError(f"{node.node} stays sealed: {node.status()}")
         self.active()
 
@@ -227,7 +215,7 @@ def late_kms(c, binary, base, transit):
         c.equal("it serves meanwhile", new.client.call("POST", "kv/meanwhile", {"v": 1})[0], 204)
         transit.fault(None)
         for node in trio.nodes:
-            c.that(f"{node.node} goes over when the KMS is back", node.wait(lambda s: s["type"] == "transit", 60), node.status())
+            c.that(f"{node.node} goes over when the KMS is back", node.wait(lambda s: s["type"] == "transit"), node.status())
         active.restart(transit.stanza())
         c.that("the last node unseals by the new seal", active.unsealed(), active.status())
     finally:
@@ -277,7 +265,7 @@ def interrupted(c, binary, base, rounds=8, seed=None):
             for node in trio.nodes:
                 # A node that was behind may have to begin anew with what the others have.
                 c.that(f"{what}: {node.node} ends on the new seal",
-                       node.wait(lambda s: not s["sealed"] and not s["migration"] and not s.get("warnings"), 40), node.status())
+                       node.wait(lambda s: not s["sealed"] and not s["migration"] and not s.get("warnings")), node.status())
             trio.settle(on(new))
             c.equal(f"{what}: data are there", trio.nodes[number % 3].client.must("GET", f"kv/r{number}")["data"], {"v": number})
             old, new = new, old
@@ -302,7 +290,7 @@ def standby_health(c, binary, base, transit):
         c.that("the second seal has no copy yet", not any(health(n)["transit"]["wrapped"] for n in standbys))
         trio.step_down()
         for node in standbys:
-            c.that(f"a seal that was added is known on {node.node}", trio.wait(lambda: health(node)["transit"]["wrapped"], "a copy", 10))
+            c.that(f"a seal that was added is known on {node.node}", wait(lambda: health(node)["transit"]["wrapped"], "a copy"))
         active.restart(*both)
         c.that("the last node is unsealed", active.unsealed())
         # One standby's way to the KMS is cut.
@@ -310,7 +298,7 @@ def standby_health(c, binary, base, transit):
         ill, well = standbys
         ill.restart(static.stanza(), transit.stanza(address="http://127.0.0.1:9"))
         c.that("the standby unseals by the other seal", ill.unsealed())
-        seen = trio.wait(lambda: not health(ill)["transit"]["healthy"] and health(ill)["transit"], "the standby's notice", 20)
+        seen = wait(lambda: not health(ill)["transit"]["healthy"] and health(ill)["transit"], "the standby's notice")
         c.that("the standby tells why", "cannot be reached" in seen["reason"], seen)
         c.equal("its other seal is well", health(ill)["static"]["healthy"], True)
         metrics = ill.client.call("GET", "sys/metrics?format=prometheus", token="")[1]["raw"].decode()
@@ -327,17 +315,17 @@ def standby_health(c, binary, base, transit):
         lost = trio.active()
         lost.kill9()
         new = trio.active([n for n in trio.nodes if n is not lost])
-        c.that("the next active node wraps anew at once", trio.wait(lambda: rewraps() == before + 1, "wrapping anew", 10))
+        c.that("the next active node wraps anew at once", wait(lambda: rewraps() == before + 1, "wrapping anew"))
         c.equal("all is wrapped by the new version", new.client.must("GET", "sys/sealwrap/rewrap")["data"], {"fully_wrapped": True})
         # The lost one has the old copy, until it has been up again.
         lost.start()
         c.that("the lost node is unsealed", lost.unsealed())
-        trio.wait(lambda: trio.has_three_voters() and lost.client.call("GET", "kv/none")[0] == 404, "the lost node's catching up")
+        wait(lambda: trio.has_three_voters() and lost.client.call("GET", "kv/none")[0] == 404, "the lost node's catching up")
         transit.lose_old()
         for node in trio.nodes:
             node.restart(transit.stanza())
         for node in trio.nodes:
-            c.that(f"{node.node} unseals by the new version", node.unsealed(40), node.status())
+            c.that(f"{node.node} unseals by the new version", node.unsealed(), node.status())
         c.that("the cluster is whole", trio.active())
     finally:
         trio.close()

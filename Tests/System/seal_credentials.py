@@ -81,7 +81,7 @@ def web_identity(c, binary, base, kind, bare, home):
             c.that(f"{name}: the reason", "AWS STS refuses the credential" in reason and code in reason, reason)
             c.that(f"{name}: not in the log", text not in n.text)
             token.write_text(sts.token())
-            c.that(f"{name}: a renewed one is read", n.unsealed(40))
+            c.that(f"{name}: a renewed one is read", n.unsealed())
         stale = sts.token()
         token.write_text(stale)
         n.stop()
@@ -90,17 +90,17 @@ def web_identity(c, binary, base, kind, bare, home):
         reason = n.reason()
         c.that("clock skew of STS: the reason", "2880 minutes behind" in reason, reason)
         sts.skew = 0
-        c.that("clock skew of STS: unseals", n.unsealed(40))
+        c.that("clock skew of STS: unseals", n.unsealed())
         n.stop()
         sts.fault = (503, "busy", None)
         n.start()
         reason = n.reason()
         c.that("STS is away: the reason", "AWS STS answers 503" in reason, reason)
         sts.fault = None
-        c.that("STS is back: unseals", n.unsealed(40))
+        c.that("STS is back: unseals", n.unsealed())
         sts.lifetime = 1                    # credentials that end at once are not kept
         n.restart()
-        c.that("short credentials: unseals", n.unsealed(40))
+        c.that("short credentials: unseals", n.unsealed())
         before = len(sts.requests)
         c.equal("short credentials are renewed", n.client.must("POST", "sys/sealwrap/rewrap")["data"]["fully_wrapped"], True)
         c.that("short credentials: asked anew", len(sts.requests) > before)
@@ -129,7 +129,7 @@ def azure(c, binary, base, kind):
                 reason = n.reason()
                 c.that("an expired token is refused", "refuses the credential" in reason, reason)
                 token.write_text(kind.login.assertion())
-                c.that("a renewed token is read", n.unsealed(40))
+                c.that("a renewed token is read", n.unsealed())
                 # The vault judges tokens by nbf and exp; whose clock is off shows in its answer's date.
                 for skew, word in ((7200, "120 minutes behind"), (-7200, "120 minutes ahead of")):
                     n.stop()
@@ -138,7 +138,7 @@ def azure(c, binary, base, kind):
                     reason = n.reason()
                     c.that(f"the vault's clock, {skew} s: the reason", "refuses the credential" in reason and word in reason, reason)
                     kind.vault.skew = 0
-                    c.that(f"the vault's clock, {skew} s: unseals", n.unsealed(40))
+                    c.that(f"the vault's clock, {skew} s: unseals", n.unsealed())
                 # The login service judges the assertion.
                 n.stop()
                 token.write_text(kind.login.assertion())
@@ -147,7 +147,7 @@ def azure(c, binary, base, kind):
                 reason = n.reason()
                 c.that("Azure's clock: the reason", "refuses the credential" in reason and "120 minutes behind" in reason, reason)
                 kind.login.skew = kind.vault.skew = 0
-                c.that("Azure's clock: unseals", n.unsealed(40))
+                c.that("Azure's clock: unseals", n.unsealed())
     app = seal_kinds.azure.AppService(kind.login)
     for name, client, lifetime in (("App Service", None, 3600), ("App Service's other identity", "identity-1", 1)):
         kind.login.lifetime = lifetime
@@ -214,7 +214,7 @@ def google(c, binary, base, kind):
             reason = n.reason()
             c.that(f"{name}, an expired token: the reason", "refuses the credential" in reason, reason)
             subject.write_text(kind.identity.subject_token())
-            c.that(f"{name}, an expired token: a renewed one is read", n.unsealed(40))
+            c.that(f"{name}, an expired token: a renewed one is read", n.unsealed())
     with node(binary, base, kind.stanza(credentials=None, auth_endpoint=kind.identity.url), name="google-metadata") as n:
         n.start()
         n.init("-recovery-shares=1", "-recovery-threshold=1")
@@ -259,17 +259,17 @@ def service_account(c, binary, base, kind):
             c.that(f"{name}: the reason", "refuses the credential" in reason and code in reason, reason)
             c.that(f"{name}: not in the log", text not in n.text)
             token.write_text(sts.token())
-            c.that(f"{name}: a renewed one is read", n.unsealed(40))
+            c.that(f"{name}: a renewed one is read", n.unsealed())
         n.stop()
         sts.fault = (503, {"Code": "ServiceUnavailable", "Message": "busy"}, None)
         n.start()
         reason = n.reason()
         c.that("the token service is away: the reason", "token service answers 503" in reason, reason)
         sts.fault = None
-        c.that("the token service is back: unseals", n.unsealed(40))
+        c.that("the token service is back: unseals", n.unsealed())
         sts.lifetime = 1
         n.restart()
-        c.that("short credentials: unseals", n.unsealed(40))
+        c.that("short credentials: unseals", n.unsealed())
         c.equal("short credentials are renewed", n.client.must("POST", "sys/sealwrap/rewrap")["data"]["fully_wrapped"], True)
     del env["ALIBABA_CLOUD_OIDC_PROVIDER_ARN"]
     with node(binary, base, stanza, env=env, name="ali-half") as n:

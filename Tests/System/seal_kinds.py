@@ -109,7 +109,7 @@ class AWS(Kind):
             '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:Encrypt","kms:Decrypt"],"Resource":"*"}]}'))
         pair = iam.create_access_key(UserName="sealer")["AccessKey"]
         self.access_key, self.secret_key = pair["AccessKeyId"], pair["SecretAccessKey"]
-        admin = iam.create_user(UserName="admin")
+        iam.create_user(UserName="admin")
         iam.put_user_policy(UserName="admin", PolicyName="all", PolicyDocument=(
             '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'))
         self.role = iam.create_role(RoleName="unsealer", AssumeRolePolicyDocument=(

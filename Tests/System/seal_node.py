@@ -1,8 +1,8 @@
 """A server whose seals change between its starts."""
-import contextlib, json, os, re, subprocess, time
+import contextlib, json, os, re, subprocess
 from pathlib import Path
 
-from support import Client, Server, free_port, log_of
+from support import Client, Server, free_port, log_of, until
 
 LISTENER = """
 listener "tcp" {
@@ -68,21 +68,16 @@ class Node(Server):
     def status(self):
         return self.client.call("GET", "sys/seal-status", token="")[1]
 
-    def wait(self, test, seconds=20):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            status = self.status()
-            if test(status):
-                return status
-            time.sleep(0.02)
-        return None
+    def wait(self, test):
+        """The first status that passes; None when none does."""
+        return until(lambda: (status := self.status()) and test(status) and status)
 
-    def unsealed(self, seconds=20):
-        return self.wait(lambda s: not s["sealed"], seconds) is not None
+    def unsealed(self):
+        return self.wait(lambda s: not s["sealed"]) is not None
 
-    def reason(self, seconds=30):
+    def reason(self):
         """Why it stays sealed."""
-        status = self.wait(lambda s: s["sealed"] and s.get("sealed_reason"), seconds)
+        status = self.wait(lambda s: s["sealed"] and s.get("sealed_reason"))
         return status["sealed_reason"] if status else "(none)"
 
     @property

@@ -4,7 +4,7 @@
   seals_test.py --bin BINARY [--kind awskms]... [--kind cluster]
   seals_test.py --bin BINARY --figures                               how long restarts take, kind by kind
 """
-import argparse, contextlib, json, os, re, subprocess, sys, tempfile, time
+import argparse, contextlib, json, re, subprocess, sys, tempfile, time
 from pathlib import Path
 
 from seal_node import node
@@ -105,17 +105,17 @@ def absence(c, binary, base, kind):
             c.equal(f"{name}: backend status", backends["healthy"], False)
             c.equal(f"{name}: other requests", n.client.call("GET", "kv/a")[0], 503)
             kind.fault(None)
-            c.that(f"{name}: unseals when it is back", n.unsealed(40))
+            c.that(f"{name}: unseals when it is back", n.unsealed())
         n.stop()
         kind.latency(60)
         n.start()
         began = time.monotonic()
         n.status()
         c.that("hanging: the API answers meanwhile", time.monotonic() - began < 8)
-        reason = n.reason(40)
+        reason = n.reason()
         c.that("hanging: the reason", "cannot be reached" in reason, reason)
         kind.latency(0)
-        c.that("hanging: unseals when it is back", n.unsealed(60))
+        c.that("hanging: unseals when it is back", n.unsealed())
 
 
 def permissions(c, binary, base, kind):
@@ -150,7 +150,7 @@ def permissions(c, binary, base, kind):
         c.that("revoked: the reason", "does not let this" in reason, reason)
         c.that("revoked: no account is told to strangers", "123456789012" not in reason and "app-1" not in reason, reason)
         kind.deny()
-        c.that("allowed again: unseals", n.unsealed(40))
+        c.that("allowed again: unseals", n.unsealed())
         n.restart(kind.stanza(**wrong))
         reason = n.reason()
         c.that("wrong credential: the reason", "refuses the credential" in reason, reason)
@@ -167,7 +167,7 @@ def permissions(c, binary, base, kind):
             reason = n.reason()
             c.that("clock skew: the reason", re.search(r"clock is 60 minutes behind", reason), reason)
             kind.skew(0)
-            c.that("clock set: unseals", n.unsealed(40))
+            c.that("clock set: unseals", n.unsealed())
 
 
 def damage(c, binary, base, kind):
@@ -224,7 +224,7 @@ def versions(c, binary, base, kind):
         kind.find_old()
         n.configure(kind.stanza())
         n.start()
-        c.that("the version is back: unseals", n.unsealed(40), n.status())
+        c.that("the version is back: unseals", n.unsealed(), n.status())
         out = n.client.must("POST", "sys/sealwrap/rewrap")
         c.equal("the version is back: wrapped anew", out["data"]["fully_wrapped"], True)
 
@@ -358,7 +358,7 @@ def several(c, binary, base, first, second):
         c.that("without both: both reasons", first.type in reason and second.type in reason, reason)
         for kind in (first, second):
             kind.fault(None)
-        c.that("both back: unseals", n.unsealed(40))
+        c.that("both back: unseals", n.unsealed())
         out = n.client.must("POST", "sys/sealwrap/rewrap")
         c.equal("both back: whole", out["data"]["fully_wrapped"], True)
 
@@ -419,9 +419,9 @@ def transit_server(c, binary, base, kind):
         n.restart()
         c.that("no KMS: the reason", "cannot be reached" in n.reason(), n.reason())
         kind.server.start()
-        c.that("a sealed KMS: the reason", n.wait(lambda s: "answers 503" in s.get("sealed_reason", ""), 40), n.reason())
+        c.that("a sealed KMS: the reason", n.wait(lambda s: "answers 503" in s.get("sealed_reason", "")), n.reason())
         kind.back()
-        c.that("the KMS is back: unseals", n.unsealed(60))
+        c.that("the KMS is back: unseals", n.unsealed())
 
         file = Path(base) / "token"
         file.write_text(kind.new_token() + "\n")
@@ -433,7 +433,7 @@ def transit_server(c, binary, base, kind):
         n.restart(stanza)
         c.that("a revoked token: the reason", "refuses the credential" in n.reason(), n.reason())
         file.write_text(kind.new_token() + "\n")
-        c.that("a new token in the file is taken up", n.unsealed(60))
+        c.that("a new token in the file is taken up", n.unsealed())
         c.that("no token is in the log", old not in n.text and file.read_text().strip() not in n.text)
 
         for renews in (True, False):
@@ -511,7 +511,7 @@ def hardware(c, binary, base, kind):
         c.that("no token: the reason", "no token with the label 'holdfast'" in n.reason(), n.reason())
         kind.tokens.rmdir()
         hidden.rename(kind.tokens)
-        c.that("the token is back: unseals", n.unsealed(40))
+        c.that("the token is back: unseals", n.unsealed())
         for name, options, word in (("no module", {"lib": "/nope.so"}, "cannot be opened"),
                                     ("no PKCS #11 module", {"lib": __file__}, "cannot be opened"),
                                     ("no such slot", {"token_label": None, "slot": "99999"}, "CKR_SLOT_ID_INVALID")):
@@ -520,7 +520,7 @@ def hardware(c, binary, base, kind):
             c.that(f"{name}: the reason", word in reason, reason)
         n.restart(kind.stanza(pin="wrong-pin-of-the-test"))
         c.that("a wrong PIN: the reason", "CKR_PIN_INCORRECT" in n.reason(), n.reason())
-        c.that("a wrong PIN is given once only", n.wait(lambda s: "not tried again" in s.get("sealed_reason", ""), 20))
+        c.that("a wrong PIN is given once only", n.wait(lambda s: "not tried again" in s.get("sealed_reason", "")))
         c.that("no PIN is in the log", kind.pin not in n.text and "wrong-pin-of-the-test" not in n.text)
     kind.rsa("pair", "0a0b")
     kind.aes("twice", "0505")
@@ -561,7 +561,7 @@ def hardware_faults(c, binary, base, kind):
             reason = n.reason()
             c.that(f"{name}: the reason", "seal pkcs11" in reason and name in reason, reason)
             kind.behave()
-            c.that(f"{name}: unseals when it is unlocked", n.unsealed(60), n.status())
+            c.that(f"{name}: unseals when it is unlocked", n.unsealed(), n.status())
         for name, ill, word in (("a device error", {"opens": device_error, "decrypts": device_error}, "CKR_DEVICE_ERROR"),
                                 ("too many sessions", {"opens": session_count}, "CKR_SESSION_COUNT"),
                                 ("a right taken away", {"decrypts": not_permitted}, "CKR_KEY_FUNCTION_NOT_PERMITTED")):
@@ -574,17 +574,17 @@ def hardware_faults(c, binary, base, kind):
             c.equal(f"{name}: health", (health, body.get("sealed_reason")), (503, reason))
             c.equal(f"{name}: other requests", n.client.call("GET", "kv/a")[0], 503)
             kind.behave()
-            c.that(f"{name}: unseals when it is over", n.unsealed(60), n.status())
+            c.that(f"{name}: unseals when it is over", n.unsealed(), n.status())
         n.stop()
         kind.behave(30)
         n.start()
         began = time.monotonic()
         n.status()
         c.that("hanging: the API answers meanwhile", time.monotonic() - began < 8)
-        reason = n.reason(40)
+        reason = n.reason()
         c.that("hanging: the reason", "no answer within 20 seconds" in reason, reason)
         kind.behave()
-        c.that("hanging: unseals when it is over", n.unsealed(90), n.status())
+        c.that("hanging: unseals when it is over", n.unsealed(), n.status())
 
 
 def clusters(c, binary, base, fresh):

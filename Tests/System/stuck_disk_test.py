@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster_test import Cluster
 from faultstore.store import STALL, Control, environment, shim
-from support import Checks, Refused, Unknown, workdir
+from support import Checks, Refused, Unknown, wait, workdir
 
 SOON = 4.0        # seconds for a read, and for whoever comes when the node knows that it leads no more (1.9 as a rule)
 AT_LAST = 15.0    # for what was on its way when the disk stopped (10 as a rule)
@@ -44,10 +44,10 @@ def stuck_leader(checks, binary, folder, shim_path):
             {n: ask(c, 0, "POST", f"kv/data/late{n}", {"data": {"n": n}})})) for n in range(4)]
         for t in late:
             t.start()
-        c.wait(lambda: any(c.health(i) == 200 for i in (1, 2)), "another node leads", 10)
+        wait(lambda: any(c.health(i) == 200 for i in (1, 2)), "another node leads")
         leader = next(i for i in (1, 2) if c.health(i) == 200)
-        c.wait(lambda: c.client(leader).call("POST", "kv/data/k0", {"data": {"n": "new"}})[0] == 200,
-               "the new leader takes writes", 10)
+        wait(lambda: c.client(leader).call("POST", "kv/data/k0", {"data": {"n": "new"}})[0] == 200,
+             "the new leader takes writes")
         for n in range(20):
             status, text, took = ask(c, 0, "GET", f"kv/data/k{n}")
             fresh = status == 200 and (n or '"n": "new"' in text)
@@ -65,7 +65,7 @@ def stuck_leader(checks, binary, folder, shim_path):
                     status in (200, 503) and took <= SOON, (status, text, took))
 
         control[STALL] = 0
-        c.wait(lambda: c.health(0) == 429, "the node is a standby", 30)
+        wait(lambda: c.health(0) == 429, "the node is a standby")
         for n in range(20):
             status, out = c.client(0).call("GET", f"kv/data/k{n}")
             want = "new" if n == 0 else n

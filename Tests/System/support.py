@@ -1,5 +1,5 @@
 """What the system tests share: counted checks, a server process, throwaway certificates."""
-import contextlib, os, shutil, subprocess, sys, tempfile, traceback
+import contextlib, os, shutil, subprocess, sys, tempfile, time, traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -8,6 +8,9 @@ from ports import Ports  # noqa: E402
 from vclient import Client, FILE_CONFIG, Refused, Server, Unknown, mount  # noqa: E402,F401
 
 PORTS = Ports.of_stage()
+
+# Seconds that tests wait for what must come: only to end one that hangs, for on a busy machine much takes long.
+PATIENCE = 120
 
 
 class Checks:
@@ -58,6 +61,26 @@ class Checks:
 def free_port():
     """One that this process has not had before, nor any other stage."""
     return PORTS.block()
+
+
+def until(condition, seconds=PATIENCE, past=()):
+    """What the condition gives as soon as that is something; None when it does not come. Goes on past exceptions."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := condition():
+                return found
+        except past:
+            pass
+        time.sleep(0.02)
+    return None
+
+
+def wait(condition, what, seconds=PATIENCE):
+    """The same of servers that may be away meanwhile. What does not come ends the test."""
+    if found := until(condition, seconds, (Refused, Unknown, RuntimeError, KeyError)):
+        return found
+    raise RuntimeError(f"never came: {what}")
 
 
 @contextlib.contextmanager

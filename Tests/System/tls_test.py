@@ -6,7 +6,7 @@
 import argparse, http.client, os, shutil, signal, socket, ssl, subprocess, sys, time
 from pathlib import Path
 
-from support import Checks, certificate, log_of, server, workdir
+from support import Checks, certificate, log_of, server, until, workdir
 
 CONFIG = '''
 storage "inmem" {{}}
@@ -50,15 +50,6 @@ def shown(port):
     with socket.create_connection(("127.0.0.1", port), 5) as raw:
         with context().wrap_socket(raw) as s:
             return s.getpeercert(True), s.version()
-
-
-def eventually(condition, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return condition()
 
 
 def der(pem):
@@ -115,7 +106,7 @@ def reloading(c, srv, base, cert):
     kept.getresponse().read()
     replace(certificate(base, "second"), cert)
     srv.send(signal.SIGHUP)
-    c.that("SIGHUP shows the new certificate", eventually(lambda: shown(srv.port)[0] == der(cert[0]), 5))
+    c.that("SIGHUP shows the new certificate", until(lambda: shown(srv.port)[0] == der(cert[0])))
     c.that("SIGHUP does not end the server", srv.proc.poll() is None)
     kept.request("GET", HEALTH)
     c.equal("an open connection goes on", kept.getresponse().status, 200)
@@ -127,7 +118,7 @@ def reloading(c, srv, base, cert):
     c.that("a broken file leaves the old certificate in use", shown(srv.port)[0] == good)
     c.that("and is told in the log", Path(cert[0]).name in log_of(srv) or "certificate" in log_of(srv), log_of(srv)[-300:])
     replace(certificate(base, "third"), cert)
-    c.that("a changed file is noticed without a signal", eventually(lambda: shown(srv.port)[0] == der(cert[0]), 20))
+    c.that("a changed file is noticed without a signal", until(lambda: shown(srv.port)[0] == der(cert[0])))
 
 
 def client_certificates(c, binary, base, cert):

@@ -7,7 +7,7 @@ node that was never initialised.
 import argparse, base64, http.client, json, os, re, subprocess, sys, urllib.parse
 from browser import Browser
 from cluster_test import Cluster
-from support import Checks, Client, FILE_CONFIG, certificate, free_port, mount, ready, server, workdir
+from support import Checks, Client, FILE_CONFIG, certificate, mount, ready, server, wait, workdir
 
 UI_CONFIG = FILE_CONFIG + "ui = true\n"
 EVIL = "<img src=x onerror=\"window.hit=1\">"
@@ -136,7 +136,7 @@ def from_nothing(checks, browser, binary, base):
         page.downloads(base)
         page.press("Download keys")
         kept = os.path.join(base, "holdfast-keys.txt")
-        Cluster.wait(lambda: os.path.exists(kept), "the file of keys", 10)
+        wait(lambda: os.path.exists(kept), "the file of keys")
         checks.that("the file has the keys", all(k in open(kept).read() for k in shown))
         checks.equal("three keys and a token", (len(set(keys)), len(shown), root.startswith("hvs.")), (3, 4, True))
         page.press("Continue to unseal")
@@ -372,7 +372,7 @@ def markup_in_values(checks, page, s, c):
         got = page.run("[window.hit ?? null, document.querySelectorAll('main img, main [onerror]').length]")
         checks.equal(f"text stays text: {where}", got, [None, 0])
         return checks.that(f"and is shown as it is: {where}", EVIL in page.text() or page.run(
-            f"[...document.querySelectorAll('textarea, input')].some(e => e.value.includes('onerror'))"), page.text())
+            "[...document.querySelectorAll('textarea, input')].some(e => e.value.includes('onerror'))"), page.text())
 
     page.go(address(s, "/ui/vault/secrets"))
     page.heading("Secrets Engines")
@@ -567,7 +567,7 @@ def through_a_standby(checks, browser, binary, base):
         Client(third.port, timeout=20).must("POST", "sys/storage/raft/join",
                                             {"leader_api_addr": f"http://127.0.0.1:{first.port}"})
         third.unseal(c.keys)
-        c.wait(c.has_three_voters, "three voters", 60)
+        wait(c.has_three_voters, "three voters")
         page.sees("this node: standby")
         page.fill("Token", c.root)
         page.press("Sign in")
@@ -605,7 +605,7 @@ def through_a_standby(checks, browser, binary, base):
         leader.press("Step down")                      # of the dialog
         leader.sees("Done.")
         watch(checks, leader, first)
-        c.wait(lambda: c.settled() and c.active() != [0], "another leader", 30)
+        wait(lambda: c.settled() and c.active() != [0], "another leader")
         page.go(address(standby, "/ui/vault/secrets/secret/show/Rabbitmq"))
         page.heading("Rabbitmq")
         watch(checks, page, standby)
