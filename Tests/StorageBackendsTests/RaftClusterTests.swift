@@ -301,6 +301,8 @@ final class WireTransport: RaftTransport {
         let cluster = try Cluster(3, settings: ["performance_multiplier": "10"])
         let leader = try cluster.leader()
         let others = cluster.backends.filter { $0 !== leader }
+        // The last one joined a moment ago, and may have yet to hear its leader.
+        try cluster.wait("all follow") { others.allSatisfy { $0.node?.state.hasQuorum == true } }
         try #require(leader.node).receive(RaftNode.farewell, from: others[0].identity.raftID)
         try #require(others[1].node).receive(RaftNode.farewell, from: others[0].identity.raftID)
         try cluster.commit("k", "v")
