@@ -53,13 +53,16 @@ import Testing
         // The others follow; who was to go over as well forgets it.
         for node in 0..<3 {
             try await nodes.wait("node \(node) follows") {
-                (try nodes.seal(node).wrappedRootKey()) == newKey && !nodes.seal(node).isGoingOver
+                let seal = nodes.seal(node)
+                return try seal.wrappedRootKey() == newKey && !seal.isGoingOver && !seal.status.isMigrating
             }
-            #expect(!nodes.seal(node).status.isMigrating)
         }
-        #expect(nodes.seal(0).status.warning.contains("goes on until it is restarted"))
-        #expect(nodes.seal(1).status.warning == "")
-        #expect(nodes.seal(2).status.warning == "")
+        try await nodes.wait("the old configuration is warned of") {
+            nodes.seal(0).status.warning.contains("goes on until it is restarted")
+        }
+        try await nodes.wait("the others have nothing to say") {
+            [1, 2].allSatisfy { nodes.seal($0).status.warning == "" }
+        }
         // The last one needs no more than the new configuration; then the old seal may go.
         try nodes.restart(0, stanzas.during)
         if way == .sealToShares { try nodes.unseal(0, migrate: true) }

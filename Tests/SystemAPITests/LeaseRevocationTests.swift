@@ -12,8 +12,10 @@ import Testing
         return server
     }
 
-    private func lease(_ server: LeaseServer, _ path: String = "db/creds/app") async throws -> String {
-        try #require(try await server.must(.read, path, query: ["ttl": "60"])["lease_id"])
+    private func lease(
+        _ server: LeaseServer, _ path: String = "db/creds/app", ttl: String = "60"
+    ) async throws -> String {
+        try #require(try await server.must(.read, path, query: ["ttl": ttl])["lease_id"])
     }
 
     private func seen(_ server: LeaseServer, _ id: String) async -> Answer {
@@ -149,13 +151,13 @@ import Testing
         #expect(await server.call(.read, "db/creds/app").status == 404)
         // Another mount at the same path, while the first one's leases are still there.
         _ = try await server.must(.update, "sys/mounts/db", #"{"type":"other-leasing"}"#)
-        let fresh = try await lease(server)
+        let fresh = try await lease(server, ttl: "86400")
         #expect(try server.keys(prefix).count == 30)
         server.outside.hang(false)
         try await server.eventually("all of the first are revoked") { server.outside.living.isEmpty }
         try await server.eventually("what it stored is gone") {
-            // The pauses of the sweeper follow the server's clock.
-            server.clock.advance(.seconds(1))
+            // The pauses of the sweeper follow the server's clock, and so does the end of the fresh lease.
+            server.clock.advance(.milliseconds(200))
             return try server.keys(prefix).isEmpty && server.keys("core/sweeping/").isEmpty
         }
         #expect(await seen(server, fresh).status == 200)
