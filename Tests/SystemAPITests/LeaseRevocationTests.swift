@@ -216,7 +216,7 @@ import Testing
         let server = try await leasing()
         let old = try await lease(server)
         _ = try await server.must(.update, "sys/remount", #"{"from":"db","to":"moved"}"#)
-        let new = try await lease(server, "moved/creds/app")
+        let new = try await lease(server, "moved/creds/app", ttl: "86400")
         try await server.eventually("the old lease ends") { await seen(server, old).status == 400 }
         #expect(await seen(server, new).status == 200)
         #expect(server.outside.living.count == 1)
