@@ -63,9 +63,9 @@ def free_port():
     return PORTS.block()
 
 
-def until(condition, seconds=PATIENCE, past=()):
+def until(condition, past=()):
     """What the condition gives as soon as that is something; None when it does not come. Goes on past exceptions."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
             if found := condition():
@@ -76,9 +76,9 @@ def until(condition, seconds=PATIENCE, past=()):
     return None
 
 
-def wait(condition, what, seconds=PATIENCE):
+def wait(condition, what):
     """The same of servers that may be away meanwhile. What does not come ends the test."""
-    if found := until(condition, seconds, (Refused, Unknown, RuntimeError, KeyError)):
+    if found := until(condition, (Refused, Unknown, RuntimeError, KeyError)):
         return found
     raise RuntimeError(f"never came: {what}")
 
